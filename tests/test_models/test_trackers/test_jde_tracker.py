@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmkd.errors import MMKDError
+from mmkd.models.trackers import JDETracker
+from mmkd.registry import MODELS
+
+from .reference import ReferenceTracker
+
+RED, GREEN, BLUE = np.eye(3)
+
+
+def feed(tracker, frame, boxes=(), looks=(), scores=None, labels=None, fps=None):
+    """One frame of hand-made detections; returns {id: box}."""
+    count = len(boxes)
+    result = tracker.track(
+        frame_id=frame,
+        bboxes=torch.tensor(np.array(boxes), dtype=torch.float32).reshape(count, 4),
+        scores=torch.tensor([0.9] * count if scores is None else scores),
+        labels=torch.tensor([0] * count if labels is None else labels, dtype=torch.long),
+        embeddings=torch.tensor(np.array(looks), dtype=torch.float32).reshape(count, 3),
+        fps=fps,
+    )
+    assert result.instances_id.dtype == result.labels.dtype == torch.int64
+    return dict(zip(result.instances_id.tolist(), result.bboxes.numpy()))
+
+
+def box(x, y=100, w=40, h=100):
+    return [x, y, x + w, y + h]
+
+
+# ---------------------------------------------------------------- against the reference
+
+
+def random_sequence(seed, frames=200, people=12, classes=2, dim=8):
+    """People who walk, hide, leave, come back and look alike, with false alarms and misses."""
+    rng = np.random.default_rng(seed)
+    position = rng.uniform(0, 500, (people, 2))
+    velocity = rng.normal(0, 4, (people, 2))
+    size = rng.uniform(30, 120, (people, 1)) * [0.4, 1.0]
+    look = rng.normal(size=(people, dim)) + 1.0
+    label = rng.integers(0, classes, people)
+    present = np.ones(people, dtype=bool)
+    for _ in range(frames):
+        position = position + velocity + rng.normal(0, 1, position.shape)
+        velocity = np.where((position < 0) | (position > 500), -velocity, velocity)
+        present ^= rng.random(people) < 0.08
+        index = np.flatnonzero(present)
+        alarms = rng.integers(0, 3)
+        start = np.r_[position[index], rng.uniform(0, 500, (alarms, 2))]
+        extent = np.r_[size[index], rng.uniform(20, 100, (alarms, 2))]
+        start = start + rng.normal(0, 2, start.shape)
+        embedding = np.r_[
+            look[index] + rng.normal(0, 0.5, (len(index), dim)), rng.normal(size=(alarms, dim))
+        ]
+        yield dict(
+            boxes=np.c_[start, start + extent].astype(np.float32).astype(np.float64),
+            scores=rng.uniform(0.2, 1, len(start)).astype(np.float32).astype(np.float64),
+            labels=np.r_[label[index], rng.integers(0, classes, alarms)],
+            embeddings=embedding.astype(np.float32).astype(np.float64),
+        )
+
+
+@pytest.mark.parametrize(('seed', 'fps'), [(0, 30), (1, 10), (2, 7), (3, 30), (4, 60)])
+def test_same_tracks_as_the_slow_reference(seed, fps):
+    tracker, reference = JDETracker(), ReferenceTracker()
+    seen = set()
+    for frame, data in enumerate(random_sequence(seed)):
+        got = tracker.track(
+            frame,
+            torch.tensor(data['boxes']),
+            torch.tensor(data['scores']),
+            torch.tensor(data['labels']),
+            torch.tensor(data['embeddings']),
+            fps=fps,
+        )
+        want = sorted(reference.track(frame, **data, fps=fps), key=lambda t: t.id)
+        assert got.instances_id.tolist() == [t.id for t in want], f'frame {frame}'
+        assert got.labels.tolist() == [t.label for t in want]
+        np.testing.assert_allclose(got.scores.numpy(), [t.score for t in want], rtol=1e-6)
+        boxes = np.array([t.box for t in want]).reshape(-1, 4)
+        np.testing.assert_allclose(got.bboxes.numpy(), boxes, rtol=1e-4, atol=1e-3)
+        seen.update(got.instances_id.tolist())
+    # The sequence was hard enough to mean something: people came back, and ids were given anew.
+    assert len(seen) > 15
+
+
+# ---------------------------------------------------------------- stage by stage
+
+
+def test_first_frame_is_confirmed_at_once_and_later_ones_by_a_second_match():
+    tracker = JDETracker()
+    assert set(feed(tracker, 0, [box(0)], [RED])) == {1}
+    assert set(feed(tracker, 1, [box(0), box(300)], [RED, BLUE])) == {1}
+    assert set(feed(tracker, 2, [box(0), box(300)], [RED, BLUE])) == {1, 2}
+
+
+def test_stage_1_appearance_decides_where_motion_allows_both():
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0), box(20)], [RED, BLUE])
+    tracks = feed(tracker, 1, [box(20), box(0)], [RED, BLUE])
+    assert tracks[1][0] > 5
+    assert tracks[2][0] < 15
+
+
+def test_stage_1_motion_forbids_a_jump_of_the_same_look():
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0)], [RED])
+    assert feed(tracker, 1, [box(400)], [RED]) == {}
+
+
+def test_stage_2_overlap_saves_a_changed_look():
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0)], [RED])
+    assert set(feed(tracker, 1, [box(3)], [BLUE])) == {1}
+    # 1 - IoU of boxes of width 40 that are 14 apart is 0.52: over the limit.
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0)], [RED])
+    assert feed(tracker, 1, [box(14)], [BLUE]) == {}
+
+
+def test_stage_2_is_not_for_lost_tracks():
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0)], [RED])
+    assert feed(tracker, 1) == {}
+    assert feed(tracker, 2, [box(0, h=96)], [BLUE]) == {}
+    # while stage 1 brings it back
+    assert set(feed(tracker, 3, [box(0)], [RED])) == {1}
+
+
+def test_stage_3_unconfirmed_tracks_meet_by_overlap_only_and_with_a_looser_limit():
+    tracker = JDETracker()
+    feed(tracker, 0)
+    feed(tracker, 1, [box(0)], [RED])
+    # 1 - IoU of 20 px apart is 0.67: too far for stage 2, near enough for stage 3.
+    assert set(feed(tracker, 2, [box(20)], [BLUE])) == {1}
+
+
+def test_stage_3_an_unconfirmed_track_that_is_not_seen_again_is_removed():
+    tracker = JDETracker()
+    feed(tracker, 0)
+    feed(tracker, 1, [box(0)], [RED])
+    feed(tracker, 2)
+    feed(tracker, 3, [box(0)], [RED])
+    assert set(feed(tracker, 4, [box(0)], [RED])) == {2}
+
+
+@pytest.mark.parametrize(('fps', 'patience'), [(30, 30), (None, 30), (10, 10), (float('nan'), 30)])
+def test_a_lost_track_waits_for_a_second_of_video(fps, patience):
+    for gap, expected in ((patience, {1}), (patience + 1, set())):
+        tracker = JDETracker()
+        feed(tracker, 0, [box(0)], [RED], fps=fps)
+        for frame in range(1, gap + 1):
+            assert feed(tracker, frame, fps=fps) == {}
+        assert set(feed(tracker, gap + 1, [box(0)], [RED], fps=fps)) == expected
+
+
+def test_of_duplicates_the_shorter_lived_goes():
+    tracker = JDETracker()
+    for frame in range(5):
+        feed(tracker, frame, [box(0)], [RED])
+    # It changes its look and its place too far for stages 1 and 2; the new track lands on the
+    # lost one's box and is younger, so it goes, again and again.
+    feed(tracker, 5)
+    for frame in range(6, 9):
+        assert feed(tracker, frame, [box(0)], [BLUE]) == {}
+    assert set(feed(tracker, 9, [box(0)], [RED])) == {1}
+
+
+def test_classes_never_meet():
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0), box(0)], [RED, RED], labels=[0, 1])
+    tracks = feed(tracker, 1, [box(0), box(4)], [RED, RED], labels=[1, 0])
+    assert set(tracks) == {1, 2}
+    assert feed(tracker, 2, [box(0)], [RED], labels=[2]) == {}
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0)], [RED], labels=[0])
+    assert feed(tracker, 1, [box(0)], [RED], labels=[1]) == {}
+    # Two classes on one spot are no duplicates either.
+    tracks = feed(tracker, 2, [box(0)], [RED], labels=[1])
+    assert set(tracks) == {2}
+    assert len(tracker._tracks) == 2
+
+
+def test_scores_below_the_threshold_are_not_seen():
+    tracker = JDETracker()
+    assert feed(tracker, 0, [box(0), box(200)], [RED, BLUE], scores=[0.3, float('nan')]) == {}
+    tracker = JDETracker(conf_thr=0.2, init_thr=0.5)
+    assert set(feed(tracker, 0, [box(0), box(200)], [RED, BLUE], scores=[0.3, 0.6])) == {1}
+    assert set(feed(tracker, 1, [box(200)], [BLUE], scores=[0.3])) == {1}
+
+
+def test_output_filter_hides_but_does_not_forget():
+    tracker = JDETracker(min_area=100, max_aspect=1.6)
+    wide, tiny = [0, 0, 50, 20], [200, 0, 205, 10]
+    assert set(feed(tracker, 0, [wide, tiny, box(400)], [RED, GREEN, BLUE])) == {3}
+    assert len(tracker._tracks) == 3
+    assert set(feed(JDETracker(), 0, [wide, tiny], [RED, GREEN])) == {1, 2}
+
+
+# ---------------------------------------------------------------- ordinary and wrong input
+
+
+def test_nothing_at_all():
+    tracker = JDETracker()
+    for frame in range(3):
+        assert feed(tracker, frame) == {}
+    assert feed(tracker, 3, [box(0)], [RED]) == {}
+    result = tracker.track(
+        4, torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 0)
+    )
+    assert result.bboxes.shape == (0, 4)
+
+
+def test_boxes_without_area_are_left_out():
+    tracker = JDETracker()
+    assert set(feed(tracker, 0, [[5, 5, 5, 9], [9, 9, 2, 20], box(0)], [RED] * 3)) == {1}
+
+
+def test_a_new_video_starts_at_id_1():
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0), box(300)], [RED, BLUE])
+    feed(tracker, 7, [box(0)], [RED])
+    assert set(feed(tracker, 0, [box(100)], [GREEN])) == {1}
+    tracker.reset()
+    assert set(feed(tracker, 40, [box(100)], [GREEN])) == {1}
+
+
+def test_memory_is_bounded():
+    tracker = JDETracker()
+    rng = np.random.default_rng(0)
+    for frame in range(400):
+        feed(tracker, frame, [box(rng.uniform(0, 5000)) for _ in range(5)], rng.normal(size=(5, 3)))
+        assert len(tracker._tracks) <= 5 * 33
+
+
+def test_frames_out_of_order_are_an_error():
+    tracker = JDETracker()
+    feed(tracker, 3, [box(0)], [RED])
+    with pytest.raises(MMKDError, match='frame 3 after frame 3.*VideoSampler'):
+        feed(tracker, 3, [box(0)], [RED])
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_numbers_that_are_none_are_an_error_where_they_matter(bad):
+    with pytest.raises(MMKDError, match='frame 0 .*diverged'):
+        feed(JDETracker(), 0, [box(0)], [[bad, 0, 0]])
+    with pytest.raises(MMKDError, match='frame 0 .*diverged'):
+        feed(JDETracker(), 0, [[bad, 0, 1, 1]], [RED])
+    assert feed(JDETracker(), 0, [box(0)], [[bad, 0, 0]], scores=[0.1]) == {}
+
+
+def test_lengths_and_dimensions_must_agree():
+    one = torch.ones(1)
+    with pytest.raises(MMKDError, match='1 boxes, 2 scores'):
+        JDETracker().track(0, torch.ones(1, 4), torch.ones(2), one, torch.ones(1, 3))
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0)], [RED])
+    with pytest.raises(MMKDError, match='5 dimensions.*had 3'):
+        tracker.track(1, torch.tensor([[0.0, 0, 9, 9]]), one, one, torch.ones(1, 5))
+
+
+def test_built_by_name_and_half_precision():
+    tracker = MODELS.build(dict(type='mmkd.JDETracker', conf_thr=0.3))
+    result = tracker.track(
+        0,
+        torch.tensor([[0, 0, 40, 100]], dtype=torch.float16),
+        torch.tensor([0.9], dtype=torch.float16),
+        torch.tensor([0]),
+        torch.tensor([[1, 0, 0]], dtype=torch.float16, requires_grad=True),
+    )
+    assert result.bboxes.dtype == torch.float32
+    assert result.bboxes.tolist() == [[0, 0, 40, 100]]
