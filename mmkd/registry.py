@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.registry import TASK_UTILS as ROOT_TASK_UTILS
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
@@ -42,6 +43,9 @@ TRANSFORMS = Registry(
 METRICS = Registry('metric', parent=ROOT_METRICS, scope='mmkd', locations=['mmkd.evaluation'])
 RUNNERS = Registry('runner', parent=ROOT_RUNNERS, scope='mmkd', locations=['mmkd.engine'])
 HOOKS = Registry('hook', parent=ROOT_HOOKS, scope='mmkd', locations=['mmkd.engine'])
+OPTIM_WRAPPERS = Registry(
+    'optim_wrapper', parent=ROOT_OPTIM_WRAPPERS, scope='mmkd', locations=['mmkd.engine']
+)
 TASK_UTILS = Registry(
     'task util', parent=ROOT_TASK_UTILS, scope='mmkd', locations=_tracking('mmkd.models')
 )

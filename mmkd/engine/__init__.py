@@ -1,0 +1,6 @@
+"""What mmengine's runner needs to know about trackers."""
+
+from .optim_wrapper import Bf16OptimWrapper
+from .runner import TrackRunner
+
+__all__ = ['Bf16OptimWrapper', 'TrackRunner']

@@ -1,0 +1,61 @@
+"""A runner that shows the model its training data before anything depends on the model's size."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmkd.registry import RUNNERS
+
+
+@RUNNERS.register_module()
+class TrackRunner(Runner):
+    """mmengine's Runner, with the identity classifier sized by the data.
+
+    FairMOT's classifier has one row per identity in the training set. mmengine makes the model,
+    then DDP, then the data set, then the optimiser; here the data set comes before DDP, so that
+    the classifier is right when DDP and the optimiser list the parameters. Nothing else differs,
+    and models without ``set_num_ids`` are trained as by mmengine's own.
+
+    A config asks for it with ``runner_type='mmkd.TrackRunner'``, which mmtrack's stock tools
+    honour as well.
+    """
+
+    _wrapper_cfg: Optional[dict] = None
+
+    def wrap_model(self, model_wrapper_cfg: Optional[dict], model: nn.Module) -> nn.Module:
+        """Waits, if there is something to wrap, until the loop that needs it begins."""
+        if not self.distributed or is_model_wrapper(model):
+            return super().wrap_model(model_wrapper_cfg, model)
+        self._wrapper_cfg = model_wrapper_cfg
+        return model.to(get_device())
+
+    def _wrap_now(self) -> None:
+        if self.distributed and not is_model_wrapper(self.model):
+            self.model = super().wrap_model(self._wrapper_cfg, self.model)
+
+    def train(self) -> nn.Module:
+        """Counts the identities of the training data, then trains."""
+        set_num_ids = getattr(self.model, 'set_num_ids', None)
+        if set_num_ids is not None and self._train_loop is not None:
+            # Imported here: a config for mmdet, without mmtrack, uses this runner as well.
+            from mmkd.datasets.ids import assign_id_offsets
+
+            self._train_loop = self.build_train_loop(self._train_loop)
+            set_num_ids(assign_id_offsets(self._train_loop.dataloader.dataset))
+        self._wrap_now()
+        return super().train()
+
+    def val(self) -> dict:
+        """mmengine's validation."""
+        self._wrap_now()
+        return super().val()
+
+    def test(self) -> dict:
+        """mmengine's test."""
+        self._wrap_now()
+        return super().test()

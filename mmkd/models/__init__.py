@@ -1,0 +1,6 @@
+"""The trackers that mmkd distils into, where mmtrack has none."""
+
+from .heads import *  # noqa: F403
+from .mot import *  # noqa: F403
+from .necks import *  # noqa: F403
+from .trackers import *  # noqa: F403

@@ -1,0 +1,5 @@
+"""Multi-object trackers that mmtrack lacks."""
+
+from .fairmot import FairMOT
+
+__all__ = ['FairMOT']

@@ -1,0 +1,81 @@
+"""Trains a model from a config: mmtrack's tools/train.py, with mmkd's modules registered."""
+
+import argparse
+import sys
+
+import mmkd  # noqa: F401  first: it makes mmtrack importable on today's mmcv and mmdet
+
+from mmengine.config import Config
+from mmengine.device import is_cuda_available, is_npu_available
+
+from mmkd.apis.experiment import add_common_arguments, build_runner, load_config
+from mmkd.errors import MMKDError
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='training config file')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (bfloat16 where there is no GPU)'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate from the config's base_batch_size to the actual one",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or from the latest one in the work dir',
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def enable_amp(cfg: Config) -> None:
+    """Puts the optimiser under mixed precision, whatever this machine computes on."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.type in ('AmpOptimWrapper', 'mmkd.Bf16OptimWrapper'):
+        print(f'--amp: the config already trains with {wrapper.type}.')
+    elif wrapper.type != 'OptimWrapper':
+        raise MMKDError(
+            f"--amp replaces optim_wrapper.type='OptimWrapper', but the config has {wrapper.type!r}."
+        )
+    elif is_cuda_available() or is_npu_available():
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.loss_scale = 'dynamic'
+    else:
+        wrapper.type = 'mmkd.Bf16OptimWrapper'
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Switches on mmengine's linear scaling."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise MMKDError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: the '
+            'batch size, over all GPUs, that its learning rate is meant for.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.resume == 'auto':
+        cfg.resume = True
+    elif args.resume is not None:
+        cfg.resume, cfg.load_from = True, args.resume
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except MMKDError as error:
+        sys.exit(f'error: {error}')
