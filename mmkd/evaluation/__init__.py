@@ -1,0 +1,5 @@
+"""Metrics that mmtrack lacks."""
+
+from .mot_metric import MOTMetric
+
+__all__ = ['MOTMetric']
