@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+import torch
 from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -22,13 +23,16 @@ class TrackRunner(Runner):
     and models without ``set_num_ids`` are trained as by mmengine's own.
 
     A config asks for it with ``runner_type='mmkd.TrackRunner'``, which mmtrack's stock tools
-    honour as well.
+    honour as well. With ``channels_last=True`` beside it the model is laid out so, which makes
+    convolutions faster in mixed precision and changes nothing else.
     """
 
     _wrapper_cfg: Optional[dict] = None
 
     def wrap_model(self, model_wrapper_cfg: Optional[dict], model: nn.Module) -> nn.Module:
         """Waits, if there is something to wrap, until the loop that needs it begins."""
+        if self.cfg.get('channels_last', False):
+            model = model.to(memory_format=torch.channels_last)
         if not self.distributed or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
         self._wrapper_cfg = model_wrapper_cfg

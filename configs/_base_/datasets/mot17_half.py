@@ -33,7 +33,7 @@ train_dataloader = dict(
     dataset=dict(
         type='mmkd.MOTDataset',
         data_root=data_root,
-        ann_file='annotations/half-train_cocoformat.json',
+        ann_file='annotations/half-train.json',
         data_prefix=dict(img_path='train'),
         metainfo=dict(classes=classes),
         pipeline=train_pipeline,
@@ -48,7 +48,7 @@ val_dataloader = dict(
     dataset=dict(
         type='mmkd.MOTDataset',
         data_root=data_root,
-        ann_file='annotations/half-val_cocoformat.json',
+        ann_file='annotations/half-val.json',
         data_prefix=dict(img_path='train'),
         metainfo=dict(classes=classes),
         test_mode=True,

@@ -10,6 +10,7 @@ model = dict(
     ),
     backbone=dict(
         type='mmdet.HRNet',
+        norm_eval=False,  # mmdet's default freezes the statistics; FairMOT trains them
         extra=dict(
             stage1=dict(
                 num_modules=1,

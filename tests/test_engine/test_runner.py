@@ -1,0 +1,93 @@
+"""The runner sizes the identity classifier before the optimiser lists the parameters."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import RUNNERS
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmkd.errors import MMKDError
+
+
+class Identities(Dataset):
+    """Four samples of three identities, with the attributes that mmkd's data sets have."""
+
+    def __init__(self, num_ids=3):
+        if num_ids is not None:
+            self.num_ids = num_ids
+            self.id_offset = 0
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.ones(2), data_samples=torch.tensor(index % 3))
+
+
+class Classifier(BaseModel):
+    """One layer that always exists and one that the data sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(2, 2)
+        self.head = None
+
+    def set_num_ids(self, num_ids):
+        self.head = nn.Linear(2, num_ids)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        logits = self.head(self.body(torch.stack(inputs)))
+        return dict(loss=nn.functional.cross_entropy(logits, torch.stack(data_samples)))
+
+
+class Plain(Classifier):
+    """A model that knows nothing of identities."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 3)
+
+    set_num_ids = property()  # attribute access raises AttributeError
+
+
+def runner(tmp_path, model, dataset):
+    cfg = Config(
+        dict(
+            runner_type='mmkd.TrackRunner',
+            model=model,
+            work_dir=str(tmp_path),
+            train_dataloader=dict(
+                batch_size=2,
+                dataset=dataset,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                collate_fn=dict(type='pseudo_collate'),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            default_scope='mmengine',
+            log_level='ERROR',
+            experiment_name=tmp_path.name,
+        )
+    )
+    return RUNNERS.build(cfg)
+
+
+def test_classifier_has_a_row_per_identity_and_is_in_the_optimiser(tmp_path):
+    built = runner(tmp_path, Classifier(), Identities())
+    assert built.model.head is None
+    model = built.train()
+    assert model.head.out_features == 3
+    optimised = {id(p) for group in built.optim_wrapper.param_groups for p in group['params']}
+    assert {id(p) for p in model.parameters()} == optimised
+
+
+def test_models_without_identities_train_as_with_mmengine(tmp_path):
+    model = runner(tmp_path, Plain(), Identities(num_ids=None)).train()
+    assert model.head.out_features == 3
+
+
+def test_data_without_identities_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(MMKDError, match='Identities'):
+        runner(tmp_path, Classifier(), Identities(num_ids=None)).train()
