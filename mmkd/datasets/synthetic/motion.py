@@ -105,9 +105,9 @@ def move_camera(rng: np.random.Generator, stage: Stage, size, frames: int) -> Ca
     zoom = 1.1 + 0.08 * np.sin(2 * math.pi * t / rng.uniform(90, 240) + rng.uniform(0, 6.3))
     room_x = (stage.width - size[0] / zoom) / 2
     room_y = (stage.height - size[1] / zoom) / 2
-    period = rng.uniform(140, 320)
-    across = 0.8 * np.sin(2 * math.pi * t / period + rng.uniform(0, 6.3))
-    down = 0.5 * np.sin(2 * math.pi * t / rng.uniform(100, 200) + rng.uniform(0, 6.3))
+    period = rng.uniform(220, 500)
+    across = rng.uniform(0.3, 0.8) * np.sin(2 * math.pi * t / period + rng.uniform(0, 6.3))
+    down = 0.5 * np.sin(2 * math.pi * t / rng.uniform(150, 300) + rng.uniform(0, 6.3))
     for start in _events(rng, frames, every=60):
         # 3 frames there, some frames' rest, a slow way back.
         bump = np.interp(t, [start, start + 3, start + 12, start + 40], [0, 1, 1, 0])

@@ -164,7 +164,7 @@ def _draw_actors(
         height = stage.person_height(actor.path.y[t]) * zoom
         places.append((foot, height))
         width = 0.16 if actor.sprite is None else actor.sprite.alpha.shape[1] / 330
-        _shadow(image, foot, height * width)
+        _shadow(image, foot, height * width, height * 0.05)
     for actor, (foot, height) in zip(order, places):
         picture = _picture(actor, foot, height, t, image.shape[1::-1])
         if picture is None:
@@ -223,8 +223,8 @@ def _solid_inside(picture: Picture, shape) -> int:
     return int((picture.alpha[top:bottom, left:right] > 0.5).sum())
 
 
-def _shadow(image: np.ndarray, foot, radius: float) -> None:
-    rx, ry = max(1, int(radius)), max(1, int(radius * 0.3))
+def _shadow(image: np.ndarray, foot, half_width: float, half_height: float) -> None:
+    rx, ry = max(1, int(half_width)), max(1, int(half_height))
     x, y = int(foot[0]), int(foot[1])
     x1, x2, y1, y2 = x - rx, x + rx + 1, y - ry, y + ry + 1
     if x1 < 0 or y1 < 0 or x2 > image.shape[1] or y2 > image.shape[0]:
