@@ -158,16 +158,32 @@ def test_a_lost_track_waits_for_a_second_of_video(fps, patience):
         assert set(feed(tracker, gap + 1, [box(0)], [RED], fps=fps)) == expected
 
 
-def test_of_duplicates_the_shorter_lived_goes():
+@pytest.mark.parametrize(('offset', 'is_duplicate'), [(2.5, True), (4, False)])
+def test_of_duplicates_the_shorter_lived_goes(offset, is_duplicate):
+    """1 - IoU with the lost track is 0.118 or 0.182, and the limit is 0.15."""
     tracker = JDETracker()
     for frame in range(5):
         feed(tracker, frame, [box(0)], [RED])
-    # It changes its look and its place too far for stages 1 and 2; the new track lands on the
-    # lost one's box and is younger, so it goes, again and again.
     feed(tracker, 5)
-    for frame in range(6, 9):
-        assert feed(tracker, frame, [box(0)], [BLUE]) == {}
-    assert set(feed(tracker, 9, [box(0)], [RED])) == {1}
+    # Its look keeps it from being the lost track again, so it starts a new one each time.
+    assert feed(tracker, 6, [box(offset)], [BLUE]) == {}
+    again = feed(tracker, 7, [box(offset)], [BLUE])
+    assert len(again) == (0 if is_duplicate else 1)
+    assert len(tracker._tracks) == (1 if is_duplicate else 2)
+    assert 1 in tracker._tracks.ids
+
+
+def test_of_duplicates_the_longer_lived_stays_though_it_is_new_to_the_place():
+    tracker = JDETracker()
+    feed(tracker, 0, [box(0, y=400)], [BLUE])
+    feed(tracker, 1, [box(0, y=400), box(0)], [BLUE, RED])
+    feed(tracker, 2, [box(0, y=400), box(0)], [BLUE, RED])
+    feed(tracker, 3, [box(0, y=400)], [BLUE])  # red, id 2, is lost
+    # Blue walks onto red's place; it has lived longer than red, which goes.
+    for step, y in enumerate(range(390, 90, -10)):
+        tracks = feed(tracker, 4 + step, [box(0, y=y)], [BLUE])
+    assert set(tracks) == {1}
+    assert tracker._tracks.ids.tolist() == [1]
 
 
 def test_classes_never_meet():
