@@ -1,6 +1,12 @@
-"""Knowledge distillation for visual trackers, inside OpenMMLab."""
+"""Knowledge distillation for visual trackers, inside OpenMMLab.
 
-from mmengine.registry import utils as _registry_utils  # noqa: F401
-from .version import __version__
+Importing this package costs no torch and no mmtrack: it only puts the hook of
+:mod:`mmkd.compat` in place, which acts when somebody else imports them.
+"""
+
+from mmkd import compat as _compat
+from mmkd.version import __version__
 
 __all__ = ['__version__']
+
+_compat.install()
