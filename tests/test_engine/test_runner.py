@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.registry import RUNNERS
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmkd.engine import TrackRunner
 from mmkd.errors import MMKDError
 
 
@@ -53,25 +52,21 @@ class Plain(Classifier):
 
 
 def runner(tmp_path, model, dataset):
-    cfg = Config(
-        dict(
-            runner_type='mmkd.TrackRunner',
-            model=model,
-            work_dir=str(tmp_path),
-            train_dataloader=dict(
-                batch_size=2,
-                dataset=dataset,
-                sampler=dict(type='DefaultSampler', shuffle=False),
-                collate_fn=dict(type='pseudo_collate'),
-            ),
-            train_cfg=dict(by_epoch=True, max_epochs=1),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            default_scope='mmengine',
-            log_level='ERROR',
-            experiment_name=tmp_path.name,
-        )
+    return TrackRunner(
+        model=model,
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            batch_size=2,
+            dataset=dataset,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_scope='mmengine',
+        log_level='ERROR',
+        experiment_name=tmp_path.name,
     )
-    return RUNNERS.build(cfg)
 
 
 def test_classifier_has_a_row_per_identity_and_is_in_the_optimiser(tmp_path):

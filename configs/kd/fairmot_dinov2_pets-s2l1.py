@@ -1,0 +1,19 @@
+# DINOv2 distilled into FairMOT on PETS09-S2L1; docs/results.md has the run and says what
+# its teacher was. For a real one give --cfg-options model.teacher.weights=FILE (or timm).
+_base_ = '../mot/fairmot/fairmot_hrnetv2-w18-h64_1xb4-12e_pets-s2l1.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.FeatureDistiller',
+    student={{_base_.model}},
+    teacher=dict(type='mmkd.DINOv2Teacher', arch='small', weights='random'),
+    distill=[
+        dict(
+            student='neck',
+            teacher='last',
+            transform=dict(type='mmkd.FeatureTransform'),
+            loss=dict(type='mmkd.CosineDistillLoss'),
+        )
+    ],
+    alpha=0.5,
+)
