@@ -1,0 +1,6 @@
+"""Models that train a student with a teacher, and save the student."""
+
+from .distiller import Distiller
+from .feature_distiller import FeatureDistiller
+
+__all__ = ['Distiller', 'FeatureDistiller']

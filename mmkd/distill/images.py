@@ -1,0 +1,137 @@
+"""From what the student reads back to a picture, and to where that picture is real."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmkd.errors import MMKDError, nearest
+
+
+def to_rgb(
+    inputs: Union[Tensor, Dict[str, Tensor]], preprocessor: nn.Module, key: str = 'img'
+) -> Tensor:
+    """Undoes a student's data preprocessor.
+
+    Reads the preprocessor's own settings, those of mmengine's ``ImgDataPreprocessor`` and its
+    descendants in mmdet and mmpretrain, and of mmtrack's ``TrackDataPreprocessor``. OpenMMLab's
+    pipelines load BGR, so a preprocessor that does not swap channels hands BGR on.
+
+    Args:
+        inputs: (N, 3, H, W), or a dict with that or (N, T, 3, H, W) under ``key``.
+        preprocessor: What made them.
+        key: Which entry of a dict.
+
+    Returns:
+        (N * T, 3, H, W) float, RGB, 0..255.
+
+    Raises:
+        MMKDError: There is no such entry, or it is no batch of colour images.
+    """
+    if isinstance(inputs, dict):
+        if key not in inputs:
+            raise MMKDError(f'The inputs hold no {key!r}. {nearest(key, inputs)}')
+        inputs = inputs[key]
+    images = inputs.detach()
+    if images.dim() == 5:
+        images = images.flatten(0, 1)
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise MMKDError(
+            'A teacher needs colour images (N, 3, H, W) or (N, T, 3, H, W), but the student '
+            f'reads {tuple(inputs.shape)}.'
+        )
+    images = images.float()
+    if getattr(preprocessor, '_enable_normalize', False):
+        images = images * _per_channel(preprocessor.std) + _per_channel(preprocessor.mean)
+    return images if _is_rgb(preprocessor) else images.flip(1)
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values.reshape(1, -1, 1, 1)
+
+
+def _is_rgb(preprocessor: nn.Module) -> bool:
+    """Whether BGR files reach the student as RGB."""
+    for flag in ('_channel_conversion', 'channel_conversion', 'to_rgb'):
+        if hasattr(preprocessor, flag):
+            return bool(getattr(preprocessor, flag))
+    return False
+
+
+def valid_quads(
+    data_samples: Optional[Sequence[Any]], batch: int, size: Tuple[int, int]
+) -> np.ndarray:
+    """The corners of the real picture within each input image.
+
+    Args:
+        data_samples: One per image (or one per clip, then it stands for all of its frames).
+            Read from their metainfo: ``homography_matrix`` (3, 3), original pixels to input
+            pixels, with ``ori_shape`` (h, w); else ``img_shape``; else everything is real.
+        batch: The number of images.
+        size: (H, W) of the input.
+
+    Returns:
+        (batch, 4, 2) float64, x and y in input pixels, in one sense of rotation or the other.
+    """
+    if not data_samples:
+        return np.broadcast_to(_corners(size), (batch, 4, 2)).copy()
+    quads = np.stack([_quad(getattr(sample, 'metainfo', {}), size) for sample in data_samples])
+    if batch % len(quads):
+        raise MMKDError(f'{batch} images cannot belong to {len(quads)} data samples.')
+    return quads.repeat(batch // len(quads), axis=0)
+
+
+def _corners(shape: Sequence[int]) -> np.ndarray:
+    h, w = shape
+    return np.array([[0, 0], [w, 0], [w, h], [0, h]], dtype=np.float64)
+
+
+def _quad(metainfo: dict, size: Tuple[int, int]) -> np.ndarray:
+    matrix, ori_shape = metainfo.get('homography_matrix'), metainfo.get('ori_shape')
+    if matrix is not None and ori_shape is not None:
+        points = np.concatenate([_corners(_hw(ori_shape)), np.ones((4, 1))], axis=1)
+        mapped = points @ np.asarray(matrix, dtype=np.float64).T
+        return mapped[:, :2] / mapped[:, 2:]
+    return _corners(_hw(metainfo.get('img_shape', size)))
+
+
+def _hw(shape: Sequence) -> Tuple[int, int]:
+    # A clip's metainfo has one shape per frame.
+    if isinstance(shape[0], (tuple, list)):
+        shape = shape[0]
+    return shape[0], shape[1]
+
+
+def valid_mask(
+    quads: Union[np.ndarray, Tensor],
+    size: Tuple[int, int],
+    grid: Tuple[int, int],
+    device: Optional[torch.device] = None,
+) -> Tensor:
+    """Which cells of a grid have their centre within the real picture.
+
+    Args:
+        quads: (N, 4, 2), convex; from :func:`valid_quads`. A mirrored picture turns the other way
+            round, which is seen from its signed area.
+        size: (H, W) of the input that the grid covers.
+        grid: (h, w) of the map.
+        device: Where the mask is wanted.
+
+    Returns:
+        (N, 1, h, w) bool.
+    """
+    # One small copy to the device for the whole batch, which nobody waits for.
+    corners = torch.as_tensor(quads, dtype=torch.float32).to(device, non_blocking=True)
+    edges = corners.roll(-1, dims=1) - corners
+    area = (edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0])[:, None, None, None]
+    (height, width), (h, w) = size, grid
+    x = (torch.arange(w, device=device) + 0.5) * (width / w)
+    y = (torch.arange(h, device=device) + 0.5) * (height / h)
+    dx = x - corners[:, :, 0, None]  # (N, 4, w)
+    dy = y - corners[:, :, 1, None]  # (N, 4, h)
+    side = edges[:, :, 0, None, None] * dy[:, :, :, None]
+    side = side - edges[:, :, 1, None, None] * dx[:, :, None, :]  # (N, 4, h, w)
+    return (side * area.sign() >= 0).all(dim=1, keepdim=True) & (area != 0)
