@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os.path as osp
 from collections import defaultdict
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
 from mmengine.dataset import force_full_init
 from mmengine.fileio import list_from_file
@@ -53,15 +53,15 @@ class MOTDataset(BaseVideoDataset):
             CocoVID, or if it has no category of a class's name.
     """
 
-    METAINFO = dict(CLASSES=('pedestrian',), classes=('pedestrian',))
+    METAINFO = {'CLASSES': ('pedestrian',), 'classes': ('pedestrian',)}
 
     def __init__(
         self,
         ann_file: str = '',
-        metainfo: Optional[dict] = None,
+        metainfo: dict | None = None,
         load_as_video: bool = True,
-        key_img_sampler: Optional[dict] = None,
-        ref_img_sampler: Optional[dict] = None,
+        key_img_sampler: dict | None = None,
+        ref_img_sampler: dict | None = None,
         visibility_thr: float = -1.0,
         id_offset: int = 0,
         **kwargs,
@@ -71,7 +71,7 @@ class MOTDataset(BaseVideoDataset):
         self._num_ids = 0
         super().__init__(
             load_as_video=load_as_video,
-            key_img_sampler=key_img_sampler or dict(interval=1),
+            key_img_sampler=key_img_sampler or {'interval': 1},
             ref_img_sampler=ref_img_sampler,
             ann_file=ann_file,
             metainfo=_both_spellings(metainfo),
@@ -114,7 +114,7 @@ class MOTDataset(BaseVideoDataset):
                 info['scene'] = scenes.get(image.get('video_id'), '')
                 frames.append(
                     self.parse_data_info(
-                        dict(raw_img_info=info, raw_ann_info=annotations[image['id']])
+                        {'raw_img_info': info, 'raw_ann_info': annotations[image['id']]}
                     )
                 )
             self._check_images(frames[-1])
@@ -182,7 +182,7 @@ class MOTDataset(BaseVideoDataset):
                     instance['instance_id'] += self.id_offset
         return info
 
-    def _parse_instance(self, ann: dict, image: dict) -> Optional[dict]:
+    def _parse_instance(self, ann: dict, image: dict) -> dict | None:
         if ann.get('ignore', False):
             return None
         x, y, w, h = ann['bbox']
@@ -199,17 +199,17 @@ class MOTDataset(BaseVideoDataset):
         # Id 0 is an identity like any other; only an absent or negative one is unknown.
         instance_id = ann.get('instance_id')
         instance_id = -1 if instance_id is None or instance_id < 0 else int(instance_id)
-        return dict(
-            bbox=[x, y, x + w, y + h],
-            bbox_label=self.cat2label[ann['category_id']],
-            instance_id=instance_id,
-            mot_instance_id=ann.get('mot_instance_id', instance_id),
-            ignore_flag=int(bool(ann.get('iscrowd', False)) or mot_conf == 0),
-            category_id=ann['category_id'],
-            mot_class_id=ann.get('mot_class_id', ann['category_id']),
-            mot_conf=mot_conf,
-            visibility=visibility,
-        )
+        return {
+            'bbox': [x, y, x + w, y + h],
+            'bbox_label': self.cat2label[ann['category_id']],
+            'instance_id': instance_id,
+            'mot_instance_id': ann.get('mot_instance_id', instance_id),
+            'ignore_flag': int(bool(ann.get('iscrowd', False)) or mot_conf == 0),
+            'category_id': ann['category_id'],
+            'mot_class_id': ann.get('mot_class_id', ann['category_id']),
+            'mot_conf': mot_conf,
+            'visibility': visibility,
+        }
 
     def _label_identities(self, frames: List[dict]) -> None:
         """Counts the identities and, for training, replaces ids by their sorted rank."""
@@ -289,7 +289,7 @@ class MOTDataset(BaseVideoDataset):
             )
 
 
-def _both_spellings(metainfo: Optional[dict]) -> Optional[dict]:
+def _both_spellings(metainfo: dict | None) -> dict | None:
     """Class names under the key of old and of new mmdet versions, always as a tuple."""
     if metainfo is None:
         return None

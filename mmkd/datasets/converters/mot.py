@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Tuple
 
 from mmkd.errors import MMKDError, nearest
 
@@ -37,10 +37,10 @@ FrameFilter = Callable[[List[int]], List[int]]
 def convert(
     folder: str,
     out_file: str,
-    frames: Optional[FrameFilter] = None,
+    frames: FrameFilter | None = None,
     detector: str = 'FRCNN',
-    classes: Optional[Dict[int, str]] = None,
-    fps: Optional[float] = None,
+    classes: Dict[int, str] | None = None,
+    fps: float | None = None,
     skip_bad: bool = False,
     force: bool = False,
 ) -> dict:
@@ -70,12 +70,12 @@ def convert(
         raise MMKDError(f"'{out_path}' exists. Overwrite it with --force.")
     names = MOT_CLASSES if classes is None else classes
     category_of = {class_id: i for i, class_id in enumerate(sorted(names), start=1)}
-    content = dict(
-        categories=[dict(id=category_of[c], name=names[c]) for c in sorted(names)],
-        videos=[],
-        images=[],
-        annotations=[],
-    )
+    content = {
+        'categories': [{'id': category_of[c], 'name': names[c]} for c in sorted(names)],
+        'videos': [],
+        'images': [],
+        'annotations': [],
+    }
     folders = find_sequences(Path(folder), detector)
     has_gt = {path: (path / 'gt' / 'gt.txt').is_file() for path in folders}
     if any(has_gt.values()) and not all(has_gt.values()):
@@ -102,13 +102,13 @@ def convert(
         for ann in content['annotations']
         if ann['mot_conf'] != 0 and ann['instance_id'] >= 0
     }
-    return dict(
-        file=str(out_path),
-        sequences=report,
-        frames=len(content['images']),
-        boxes=len(content['annotations']),
-        ids=len(considered),
-    )
+    return {
+        'file': str(out_path),
+        'sequences': report,
+        'frames': len(content['images']),
+        'boxes': len(content['annotations']),
+        'ids': len(considered),
+    }
 
 
 def find_sequences(folder: Path, detector: str = 'FRCNN') -> List[Path]:
@@ -149,7 +149,7 @@ def find_sequences(folder: Path, detector: str = 'FRCNN') -> List[Path]:
     return chosen
 
 
-def split_detector(name: str) -> Tuple[str, Optional[str]]:
+def split_detector(name: str) -> Tuple[str, str | None]:
     """'MOT17-02-FRCNN' -> ('MOT17-02', 'FRCNN'); other names -> (name, None)."""
     match = re.fullmatch(rf'(MOT17-\d+)-({"|".join(DETECTORS)})', name)
     return (match.group(1), match.group(2)) if match else (name, None)
@@ -228,7 +228,7 @@ def _add_sequence(
     content: dict,
     sequence: Sequence,
     rows: List[Row],
-    frames: Optional[FrameFilter],
+    frames: FrameFilter | None,
     category_of: Dict[int, int],
     people: Dict[Tuple[str, int], int],
 ) -> dict:
@@ -250,51 +250,51 @@ def _add_sequence(
 
     video_id = len(content['videos']) + 1
     content['videos'].append(
-        dict(
-            id=video_id,
-            name=sequence.name,
-            scene=scene,
-            fps=sequence.fps,
-            width=sequence.width,
-            height=sequence.height,
-        )
+        {
+            'id': video_id,
+            'name': sequence.name,
+            'scene': scene,
+            'fps': sequence.fps,
+            'width': sequence.width,
+            'height': sequence.height,
+        }
     )
     ids, boxes = set(), 0
     for frame_id, number in enumerate(chosen):
         image_id = len(content['images']) + 1
         content['images'].append(
-            dict(
-                id=image_id,
-                video_id=video_id,
-                file_name=f'{sequence.name}/{sequence.img_dir}/{sequence.frames[number]}',
-                height=sequence.height,
-                width=sequence.width,
-                frame_id=frame_id,
-                mot_frame_id=number,
-            )
+            {
+                'id': image_id,
+                'video_id': video_id,
+                'file_name': f'{sequence.name}/{sequence.img_dir}/{sequence.frames[number]}',
+                'height': sequence.height,
+                'width': sequence.width,
+                'frame_id': frame_id,
+                'mot_frame_id': number,
+            }
         )
         for row in sorted(by_frame[number], key=lambda row: (row.track, row.line)):
             boxes += 1
             if row.conf != 0 and row.track >= 0:
                 ids.add(row.track)
             content['annotations'].append(
-                dict(
-                    id=len(content['annotations']) + 1,
-                    image_id=image_id,
-                    video_id=video_id,
-                    category_id=category_of[row.class_id],
-                    bbox=list(row.bbox),
-                    area=row.bbox[2] * row.bbox[3],
-                    iscrowd=False,
-                    ignore=False,
-                    instance_id=people.get((scene, row.track), -1),
-                    mot_instance_id=row.track,
-                    visibility=row.visibility,
-                    mot_conf=row.conf,
-                    mot_class_id=row.class_id,
-                )
+                {
+                    'id': len(content['annotations']) + 1,
+                    'image_id': image_id,
+                    'video_id': video_id,
+                    'category_id': category_of[row.class_id],
+                    'bbox': list(row.bbox),
+                    'area': row.bbox[2] * row.bbox[3],
+                    'iscrowd': False,
+                    'ignore': False,
+                    'instance_id': people.get((scene, row.track), -1),
+                    'mot_instance_id': row.track,
+                    'visibility': row.visibility,
+                    'mot_conf': row.conf,
+                    'mot_class_id': row.class_id,
+                }
             )
-    return dict(name=sequence.name, frames=len(chosen), boxes=boxes, ids=len(ids))
+    return {'name': sequence.name, 'frames': len(chosen), 'boxes': boxes, 'ids': len(ids)}
 
 
 def _write(path: Path, content: dict) -> None:

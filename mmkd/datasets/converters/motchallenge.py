@@ -6,7 +6,7 @@ import configparser
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import cv2
 
@@ -39,7 +39,7 @@ class Sequence(NamedTuple):
     fps: float
 
 
-def read_sequence(folder: Path, fps: Optional[float] = None, lenient: bool = False) -> Sequence:
+def read_sequence(folder: Path, fps: float | None = None, lenient: bool = False) -> Sequence:
     """Reads a sequence's seqinfo.ini, or finds out the same from its images.
 
     Args:
@@ -80,7 +80,7 @@ def read_sequence(folder: Path, fps: Optional[float] = None, lenient: bool = Fal
 
 
 def read_gt(
-    path: Path, frames: Optional[Dict[int, str]], skip_bad: bool = False
+    path: Path, frames: Dict[int, str] | None, skip_bad: bool = False
 ) -> Tuple[List[Row], Counter]:
     """Reads a gt.txt.
 
@@ -129,7 +129,7 @@ def read_gt(
     return rows, skipped
 
 
-def _parse_row(text: str, line: int) -> Tuple[str, Optional[Row]]:
+def _parse_row(text: str, line: int) -> Tuple[str, Row | None]:
     """Returns (what is wrong, row); one of them is empty."""
     fields = text.strip().rstrip(',').split(',')
     if len(fields) < 7:

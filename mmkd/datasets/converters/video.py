@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
 
 import cv2
 
@@ -15,10 +14,10 @@ from .motchallenge import read_gt
 def extract_sequence(
     video: str,
     out_dir: str,
-    gt: Optional[str] = None,
+    gt: str | None = None,
     first: int = 1,
-    last: Optional[int] = None,
-    fps: Optional[float] = None,
+    last: int | None = None,
+    fps: float | None = None,
     quality: int = 95,
     skip_bad: bool = False,
     force: bool = False,
@@ -77,14 +76,21 @@ def extract_sequence(
         f'imWidth={width}\nimHeight={height}\nimExt=.jpg\n',
         encoding='utf-8',
     )
-    summary = dict(frames=count, width=width, height=height, fps=rate, boxes=0, skipped={})
+    summary = {
+        'frames': count,
+        'width': width,
+        'height': height,
+        'fps': rate,
+        'boxes': 0,
+        'skipped': {},
+    }
     if gt is not None:
         boxes, skipped = _write_gt(Path(gt), folder / 'gt' / 'gt.txt', first, count, skip_bad)
         summary.update(boxes=boxes, skipped=skipped)
     return summary
 
 
-def _write_frames(reader, img_dir: Path, first: int, last: Optional[int], quality: int) -> tuple:
+def _write_frames(reader, img_dir: Path, first: int, last: int | None, quality: int) -> tuple:
     """Returns (number of frames written, (height, width) or None)."""
     number, shape = 0, None
     while last is None or number < last:

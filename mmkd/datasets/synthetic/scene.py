@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -79,8 +79,8 @@ class _Actor(NamedTuple):
     track: int  # 0 for obstacles
     class_id: int
     path: Path
-    look: Optional[Look]
-    sprite: Optional[Sprite]
+    look: Look | None
+    sprite: Sprite | None
 
 
 def render(config: SceneConfig) -> Iterator[Frame]:
@@ -171,11 +171,14 @@ def _draw_actors(
             continue
         own = _own_motion(actor.path, t) * zoom
         blur = float(np.hypot(*(own + shake)))
+        # What is hidden by whom is decided by the sharp outlines, also where motion blurs them.
+        solid = _claim(owner, picture, actor.track)
+        sharp = picture
         if np.hypot(*own) * SHUTTER > 1.5:
             picture = _smear(picture, own * SHUTTER)
-        solid = _compose(image, owner, picture, actor.track)
+        _compose(image, picture)
         if actor.track and solid:
-            drawn[actor.track] = (actor, picture, solid, blur * SHUTTER)
+            drawn[actor.track] = (actor, sharp, solid, blur * SHUTTER)
     counts = np.bincount(owner.ravel().clip(0), minlength=len(actors) + 1)
     targets = []
     for track, (actor, picture, solid, blur) in drawn.items():
@@ -186,7 +189,7 @@ def _draw_actors(
     return targets
 
 
-def _picture(actor: _Actor, foot, height: float, t: int, size) -> Optional[Picture]:
+def _picture(actor: _Actor, foot, height: float, t: int, size) -> Picture | None:
     path = actor.path
     if actor.sprite is not None:
         mirror = actor.track > 0 and np.cos(path.heading[t]) < 0
@@ -198,40 +201,47 @@ def _picture(actor: _Actor, foot, height: float, t: int, size) -> Optional[Pictu
     return draw_walker(actor.look, pose, tuple(foot), height * actor.look.stature)
 
 
-def _compose(image: np.ndarray, owner: np.ndarray, picture: Picture, track: int) -> int:
-    """Lays a picture over the image; returns its number of pixels, also of those outside."""
+def _overlap(picture: Picture, shape) -> tuple | None:
+    """Slices of an image and of a picture where both are, or None."""
     rows, columns = picture.alpha.shape
     x1, y1 = max(0, picture.x), max(0, picture.y)
-    x2 = min(image.shape[1], picture.x + columns)
-    y2 = min(image.shape[0], picture.y + rows)
-    solid = int((picture.alpha > 0.5).sum())
+    x2, y2 = min(shape[1], picture.x + columns), min(shape[0], picture.y + rows)
     if x1 >= x2 or y1 >= y2:
-        return solid
+        return None
     part = np.s_[y1 - picture.y : y2 - picture.y, x1 - picture.x : x2 - picture.x]
-    alpha = picture.alpha[part]
-    image[y1:y2, x1:x2] *= 1 - alpha[..., None]
-    image[y1:y2, x1:x2] += picture.colour[part]
-    owner[y1:y2, x1:x2][alpha > 0.5] = track
-    return solid
+    return np.s_[y1:y2, x1:x2], part
+
+
+def _compose(image: np.ndarray, picture: Picture) -> None:
+    """Lays a picture over the image."""
+    overlap = _overlap(picture, image.shape)
+    if overlap is not None:
+        place, part = overlap
+        image[place] *= 1 - picture.alpha[part][..., None]
+        image[place] += picture.colour[part]
+
+
+def _claim(owner: np.ndarray, picture: Picture, track: int) -> int:
+    """Notes whose pixels these are now; returns their number, also of those outside."""
+    solid = picture.alpha > 0.5
+    overlap = _overlap(picture, owner.shape)
+    if overlap is not None:
+        place, part = overlap
+        owner[place][solid[part]] = track
+    return int(solid.sum())
 
 
 def _solid_inside(picture: Picture, shape) -> int:
-    top, left = max(0, -picture.y), max(0, -picture.x)
-    bottom, right = shape[0] - picture.y, shape[1] - picture.x
-    if bottom <= 0 or right <= 0:
-        return 0
-    return int((picture.alpha[top:bottom, left:right] > 0.5).sum())
+    overlap = _overlap(picture, shape)
+    return 0 if overlap is None else int((picture.alpha[overlap[1]] > 0.5).sum())
 
 
 def _shadow(image: np.ndarray, foot, half_width: float, half_height: float) -> None:
     rx, ry = max(1, int(half_width)), max(1, int(half_height))
-    x, y = int(foot[0]), int(foot[1])
-    x1, x2, y1, y2 = x - rx, x + rx + 1, y - ry, y + ry + 1
-    if x1 < 0 or y1 < 0 or x2 > image.shape[1] or y2 > image.shape[0]:
-        return
     v, u = np.ogrid[-ry : ry + 1, -rx : rx + 1]
-    fade = np.clip(1.2 - (u / rx) ** 2 - (v / ry) ** 2, 0, 1)
-    image[y1:y2, x1:x2] *= 1 - 0.45 * fade[..., None].astype(np.float32)
+    fade = np.clip(1.2 - (u / rx) ** 2 - (v / ry) ** 2, 0, 1).astype(np.float32) * 0.45
+    black = np.zeros((*fade.shape, 3), np.float32)
+    _compose(image, Picture(black, fade, int(foot[0]) - rx, int(foot[1]) - ry, (0, 0, 0, 0)))
 
 
 def _own_motion(path: Path, t: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ def place_sprite(
     height: float,
     mirror: bool,
     image_size: Tuple[int, int],
-) -> Optional[Picture]:
+) -> Picture | None:
     """Scales a sprite to where it stands.
 
     Args:

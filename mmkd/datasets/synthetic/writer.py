@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ def write_sequence(
     folder: str,
     config: SceneConfig,
     force: bool = False,
-    progress: Optional[Callable[[], None]] = None,
+    progress: Callable[[], None] | None = None,
 ) -> dict:
     """Renders a sequence into ``img1/``, ``gt/gt.txt``, ``seqinfo.ini`` and ``attributes.csv``.
 
@@ -89,7 +89,7 @@ def write_sequence(
         f'imExt=.jpg\n',
         encoding='utf-8',
     )
-    return dict(frames=config.frames, boxes=len(lines), ids=len(tracks))
+    return {'frames': config.frames, 'boxes': len(lines), 'ids': len(tracks)}
 
 
 def _write_image(path: Path, frame: Frame) -> None:

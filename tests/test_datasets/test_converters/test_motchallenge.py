@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmkd.datasets.converters.motchallenge import read_gt, read_sequence
+from mmkd.errors import MMKDError
+
+from ..mot_folder import make_sequence
+
+FRAMES = {1: 'a.jpg', 2: 'b.jpg'}
+
+
+def write(tmp_path, *lines):
+    path = tmp_path / 'gt.txt'
+    path.write_text('\n'.join(lines) + '\n')
+    return path
+
+
+def test_mot17_row(tmp_path):
+    ((row,), skipped) = read_gt(write(tmp_path, '2,7,-3.5,4,10,20.25,0,8,0.3'), FRAMES)
+    assert row[:6] == (2, 7, (-3.5, 4, 10, 20.25), 0, 8, 0.3)
+    assert not skipped
+
+
+def test_mot15_row_has_neither_class_nor_visibility(tmp_path):
+    ((row,), _) = read_gt(write(tmp_path, '1,7,3,4,10,20,1,-1,-1,-1'), FRAMES)
+    assert (row.class_id, row.visibility) == (1, 1.0)
+    ((row,), _) = read_gt(write(tmp_path, '1,7,3,4,10,20,1'), FRAMES)
+    assert (row.class_id, row.visibility) == (1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ('line', 'reason'),
+    [
+        ('1,2,3', '3 columns where at least 7'),
+        ('1,2,3,4,5,6', '6 columns'),
+        ('1,2,x,4,5,6,1', 'not a number'),
+        ('1,2,nan,4,5,6,1', 'not finite'),
+        ('1,2,3,4,inf,6,1', 'not finite'),
+        ('1,2,3,4,-5,6,1', 'without area'),
+        ('1,2,3,4,5,0,1', 'without area'),
+        ('1.5,2,3,4,5,6,1', 'not a whole number'),
+        ('3,2,3,4,5,6,1', r'without an image, 3 \(there are 1 to 2\)'),
+        ('0,2,3,4,5,6,1', 'without an image, 0'),
+        ('1,9,3,4,5,6,1', 'same frame and id as an earlier line, line 1'),
+    ],
+)
+def test_a_bad_row_is_an_error_with_file_and_line_or_is_counted(tmp_path, line, reason):
+    path = write(tmp_path, '1,9,3,4,5,6,1,1,1', line)
+    with pytest.raises(MMKDError, match=rf'gt\.txt, line 2: .*{reason}.*--skip-bad'):
+        read_gt(path, FRAMES)
+    rows, skipped = read_gt(path, FRAMES, skip_bad=True)
+    assert [row.track for row in rows] == [9]
+    assert sum(skipped.values()) == 1
+
+
+def test_empty_lines_and_an_empty_file_are_fine(tmp_path):
+    assert read_gt(write(tmp_path, '', '  '), FRAMES) == ([], {})
+
+
+def test_a_binary_file_is_told(tmp_path):
+    (tmp_path / 'gt.txt').write_bytes(b'\xff\xfe\x00')
+    with pytest.raises(MMKDError, match='not a text file'):
+        read_gt(tmp_path / 'gt.txt', FRAMES)
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(st.lists(numbers | st.just(1.0), min_size=0, max_size=10), max_size=6))
+def test_any_table_of_numbers_is_read_or_refused_in_a_sentence(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp('gt') / 'gt.txt'
+    path.write_text('\n'.join(','.join(str(v) for v in row) for row in rows))
+    good, skipped = read_gt(path, FRAMES, skip_bad=True)
+    assert len(good) + sum(skipped.values()) == sum(1 for row in rows if row)
+    for row in good:
+        assert row.frame in FRAMES
+        assert row.bbox[2] > 0
+        assert row.bbox[3] > 0
+        assert all(math.isfinite(v) for v in row.bbox)
+    if skipped:
+        with pytest.raises(MMKDError, match='line '):
+            read_gt(path, FRAMES)
+
+
+def test_seqinfo_is_read(tmp_path):
+    sequence = read_sequence(make_sequence(tmp_path, 'x', None))
+    assert (sequence.name, sequence.width, sequence.height, sequence.fps) == ('x', 64, 48, 25)
+    assert sequence.frames == {i: f'{i:06d}.jpg' for i in range(1, 5)}
+
+
+def test_without_seqinfo_the_images_tell(tmp_path):
+    folder = make_sequence(tmp_path, 'x', None, seqinfo=False)
+    sequence = read_sequence(folder)
+    assert (sequence.width, sequence.height, sequence.fps) == (64, 48, 30)
+    assert read_sequence(folder, fps=7.5).fps == 7.5
+
+
+def test_frames_sort_as_numbers(tmp_path):
+    (tmp_path / 'x' / 'img1').mkdir(parents=True)
+    for number in (10, 9, 2):
+        cv2.imwrite(str(tmp_path / 'x' / 'img1' / f'{number}.png'), np.zeros((4, 5, 3), np.uint8))
+    assert list(read_sequence(tmp_path / 'x').frames) == [2, 9, 10]
+
+
+def test_missing_images_are_told_or_accepted(tmp_path):
+    folder = make_sequence(tmp_path, 'x', None)
+    (folder / 'img1' / '000002.jpg').unlink()
+    with pytest.raises(MMKDError, match='says 4 frames, but 1 images are missing.*frame 2'):
+        read_sequence(folder)
+    assert list(read_sequence(folder, lenient=True).frames) == [1, 3, 4]
+
+
+def test_images_past_seqlength_are_left_out(tmp_path):
+    folder = make_sequence(tmp_path, 'x', None)
+    text = (folder / 'seqinfo.ini').read_text()
+    (folder / 'seqinfo.ini').write_text(text.replace('seqLength=4', 'seqLength=3'))
+    assert len(read_sequence(folder).frames) == 3
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'message'),
+    [
+        ('imWidth=64', 'imWidth=65', 'says 65x48 pixels.*has 64x48'),
+        ('[Sequence]', '', 'no readable section'),
+        ('frameRate=25', 'frameRate=fast', "'fast' is no valid framerate"),
+        ('seqLength=4', 'seqLength=0', "'0' is no valid seqlength"),
+        ('imDir=img1', 'imDir=gone', "folder '.*gone' does not exist"),
+    ],
+)
+def test_a_wrong_seqinfo_is_told(tmp_path, old, new, message):
+    folder = make_sequence(tmp_path, 'x', None)
+    text = (folder / 'seqinfo.ini').read_text()
+    (folder / 'seqinfo.ini').write_text(text.replace(old, new))
+    with pytest.raises(MMKDError, match=message):
+        read_sequence(folder)
+
+
+def test_an_image_that_is_not_named_after_a_frame_is_told(tmp_path):
+    folder = make_sequence(tmp_path, 'x', None, seqinfo=False)
+    (folder / 'img1' / '000001.jpg').rename(folder / 'img1' / 'cover.jpg')
+    with pytest.raises(MMKDError, match='cover.jpg.*frame number'):
+        read_sequence(folder)
+
+
+def test_an_image_that_cannot_be_read_is_told(tmp_path):
+    folder = make_sequence(tmp_path, 'x', None)
+    (folder / 'img1' / '000001.jpg').write_bytes(b'nothing')
+    with pytest.raises(MMKDError, match='cannot be read'):
+        read_sequence(folder)
