@@ -65,7 +65,10 @@ def test_a_long_stage_says_how_far_it_is(tmp_path, monkeypatch):
 
 def test_the_estimate_follows_the_machines_pace(tmp_path):
     chain = StageChain(
-        [Stage('a', [], 10), Stage('b', [], 10), Stage('c', [], 20)], tmp_path, tmp_path, io.StringIO()
+        [Stage('a', [], 10), Stage('b', [], 10), Stage('c', [], 20)],
+        tmp_path,
+        tmp_path,
+        io.StringIO(),
     )
     assert chain.remaining(0, 0, None) == 40
     chain._spent, chain._planned = 20.0, 10.0  # twice as slow as planned
