@@ -101,6 +101,22 @@ def test_visibility_is_between_nothing_and_what_is_inside(frames):
     assert np.mean([t.visible > 0.9 for t in targets]) > 0.4
 
 
+def test_obstacles_hide_a_lone_walker():
+    hidden = [
+        target.inside - target.visible
+        for seed in range(3)
+        for frame in render(SceneConfig(256, 160, frames=60, walkers=1, obstacles=12, seed=seed))
+        for target in frame.targets
+    ]
+    assert max(hidden) > 0.3
+    open_air = [
+        target.inside - target.visible
+        for frame in render(SceneConfig(256, 160, frames=30, walkers=1, obstacles=0, seed=0))
+        for target in frame.targets
+    ]
+    np.testing.assert_allclose(open_air, 0, atol=1e-9)
+
+
 def test_boxes_may_leave_the_image_but_touch_it(frames):
     boxes = np.array([t.box for f in frames for t in f.targets])
     assert (boxes[:, 2] > 0).all()

@@ -27,6 +27,16 @@ def test_flip_follows_its_homography_and_flipping_again_undoes_it(gt_bboxes, siz
     np.testing.assert_array_equal(again['img'], image)
 
 
+def test_pixels_of_an_object_stay_inside_its_flipped_box():
+    results = make_results(np.array([[3, 2, 9, 12]], np.float32), (40, 20))
+    results['img'][:] = 0
+    results['img'][2:12, 3:9] = 255
+    results = IdAwareRandomFlip(prob=1)(results)
+    x1, y1, x2, y2 = results['gt_bboxes'][0].astype(int)
+    assert (results['img'][y1:y2, x1:x2] == 255).all()
+    assert (results['img'] == 255).sum() == 3 * 6 * 10
+
+
 def test_flip_with_probability_zero_changes_nothing():
     before = make_results(np.array([[1, 2, 3, 4]], np.float32))
     image = before['img'].copy()
