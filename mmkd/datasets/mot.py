@@ -99,19 +99,19 @@ class MOTDataset(BaseVideoDataset):
                 annotations[ann['image_id']].append(ann)
                 self.cat_img_map[ann['category_id']].append(ann['image_id'])
 
-        scenes = {}
-        if self.load_as_video:
-            # Copies of one scene (MOT17 has one for each public detector) share their people.
-            scenes = {v['id']: str(v.get('scene', v.get('name', v['id'])))
-                      for v in content['videos']}  # fmt: skip
+        videos = {video['id']: video for video in content.get('videos', [])}
         frames, key_indices = [], []
         interval = self.key_img_sampler.get('interval', 1)
-        for video in self._group(content):
-            for image in video:
+        for images in self._group(content):
+            video = videos.get(images[0].get('video_id'), {})
+            for image in images:
                 if not self.load_as_video or image['frame_id'] % interval == 0:
                     key_indices.append(len(frames))
-                info = dict(image, img_id=image['id'], video_length=len(video))
-                info['scene'] = scenes.get(image.get('video_id'), '')
+                info = dict(image, img_id=image['id'], video_length=len(images))
+                # Copies of a scene (MOT17 has one for each public detector) share their people.
+                info['scene'] = str(video.get('scene', video.get('name', '')))
+                # Trackers measure the time that somebody is out of sight in seconds.
+                info['fps'] = video.get('fps')
                 frames.append(
                     self.parse_data_info(
                         {'raw_img_info': info, 'raw_ann_info': annotations[image['id']]}
@@ -128,7 +128,8 @@ class MOTDataset(BaseVideoDataset):
             raw_data_info: ``raw_img_info`` and ``raw_ann_info`` (a list).
 
         Returns:
-            The image's fields, ``img_path``, and ``instances``: dicts of ``bbox`` (x1, y1, x2,
+            The image's fields, ``img_path``, ``fps`` (None if the file does not tell),
+            ``scene``, and ``instances``: dicts of ``bbox`` (x1, y1, x2,
             y2 in pixels, not clipped to the image), ``bbox_label``, ``instance_id``,
             ``ignore_flag``, ``category_id``, ``mot_class_id``, ``mot_conf``, ``visibility``.
         """

@@ -149,6 +149,14 @@ def test_classes_may_be_a_string_that_lost_its_comma(root):
     assert build(root, metainfo={'classes': 'car'}).metainfo['classes'] == ('car',)
 
 
+def test_frames_know_the_rate_of_their_video(root):
+    assert build(root).get_data_info(5)['fps'] == 25
+    content = json.loads((root / 'ann.json').read_text())
+    del content['videos'][1]['fps']
+    (root / 'ann.json').write_text(json.dumps(content))
+    assert build(root).get_data_info(5)['fps'] is None
+
+
 def test_a_class_that_the_file_lacks_is_named_with_the_nearest(root):
     with pytest.raises(MMKDError, match="no category 'pedestrain'.*Did you mean 'pedestrian'"):
         build(root, metainfo={'classes': ('pedestrain',)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -36,8 +37,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--obstacles', type=int, default=6, help='what hides the walkers')
     parser.add_argument('--fps', type=float, default=15)
     parser.add_argument('--seed', type=int, default=0, help='of the split: take another for val')
-    parser.add_argument('--force', action='store_true', help='replace sequences that are there')
+    parser.add_argument('--force', action='store_true', help='replace the split if it is there')
     return parser.parse_args()
+
+
+def _make_room(folder: Path, annotations: Path, force: bool) -> None:
+    """Takes away what an earlier call drew: left there, it would end up in the annotation file."""
+    there = sorted(path for path in folder.glob('SYN-*') if path.is_dir())
+    there += [annotations] if annotations.exists() else []
+    if there and not force:
+        raise MMKDError(f"'{there[0]}' exists. Replace this split with --force.")
+    for path in there:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         raise MMKDError(f'--sequences must be 1 or more, not {args.sequences}.')
     folder = Path(args.output) / args.name
     annotations = Path(args.output) / 'annotations' / f'{args.name}.json'
+    _make_room(folder, annotations, args.force)
     total, done, start = args.sequences * args.frames, 0, time.time()
 
     def tick() -> None:
@@ -72,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
             seed=1000 * args.seed + index,
         )
         name = f'SYN-{args.seed}-{index:02d}'
-        write_sequence(str(folder / name), config, force=args.force, progress=tick)
+        write_sequence(str(folder / name), config, progress=tick)
     report = convert(str(folder), str(annotations), force=args.force)
     print(
         f'{report["file"]}: {len(report["sequences"])} sequences, {report["frames"]} frames, '

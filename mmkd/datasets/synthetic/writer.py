@@ -35,6 +35,7 @@ ATTRIBUTES = (
     'blur',
     'illumination',
 )
+WRITTEN = {'img1', 'gt', 'seqinfo.ini', 'attributes.csv'}
 MIN_INSIDE = 0.1  # of a target's pixels must be in the image for a line in gt.txt
 
 
@@ -56,12 +57,15 @@ def write_sequence(
         frames, boxes, ids.
 
     Raises:
-        MMKDError: If the folder exists.
+        MMKDError: If the folder exists, or with ``force`` holds anything that is not a sequence's.
     """
     out = Path(folder)
     if out.exists():
         if not force:
             raise MMKDError(f"'{out}' exists. Replace it with --force.")
+        foreign = {path.name for path in out.iterdir()} - WRITTEN
+        if foreign:
+            raise MMKDError(f"'{out}' also holds '{min(foreign)}', so it is not replaced.")
         shutil.rmtree(out)
     (out / 'img1').mkdir(parents=True)
     (out / 'gt').mkdir()

@@ -52,6 +52,9 @@ def test_make_synthetic_mot_makes_a_data_set(monkeypatch, tmp_path, capsys):
     assert '6/6 frames' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='exists.*--force'):
         call(monkeypatch, 'make_synthetic_mot.py', tmp_path, *args)
+    call(monkeypatch, 'make_synthetic_mot.py', tmp_path, *args, '--sequences', 1, '--force')
+    content = json.loads((tmp_path / 'annotations' / 'val.json').read_text())
+    assert [v['name'] for v in content['videos']] == ['SYN-1-01']  # nothing of the first call
     with pytest.raises(SystemExit, match='no size like'):
         call(monkeypatch, 'make_synthetic_mot.py', tmp_path, '--size', 'large')
 

@@ -157,6 +157,10 @@ def test_the_sequence_is_what_the_converter_reads(tmp_path):
     assert image.shape == (96, 128, 3)
     with pytest.raises(MMKDError, match='exists.*--force'):
         write_sequence(str(tmp_path / 's'), config)
+    write_sequence(str(tmp_path / 's'), config, force=True)
+    (tmp_path / 's' / 'thesis.txt').write_text('mine')
+    with pytest.raises(MMKDError, match="holds 'thesis.txt'"):
+        write_sequence(str(tmp_path / 's'), config, force=True)
 
 
 def test_attributes_cover_each_track_from_first_to_last_appearance(tmp_path):

@@ -66,7 +66,7 @@ def test_pixels_go_where_the_homography_says():
     results = make_results(np.array([[90, 70, 110, 90]], np.float32), size)
     results['img'][:] = 0
     results['img'][70:90, 90:110] = 255
-    results = IdAwareRandomAffine(degrees=0, scale=(0.6, 0.6), shear=0, pad_val=0)(results)
+    results = IdAwareRandomAffine(degrees=0, scale=(2, 2), shear=0, pad_val=0)(results)
     weight = results['img'][..., 0].astype(float)
     y, x = np.mgrid[0 : size[1], 0 : size[0]] + 0.5
     centre = (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
