@@ -78,7 +78,7 @@ def test_checkpoints_of_plain_model_wrapper_and_distiller(config, tmp_path):
 def test_a_kd_config_gives_the_student(config, tmp_path):
     cfg = Config.fromfile(str(config))
     plain = init_tracker(cfg)
-    cfg.model = dict(type='mmkd.ToyDistiller', student=cfg.model)
+    cfg.model = {'type': 'mmkd.ToyDistiller', 'student': cfg.model}
     student = init_tracker(cfg, save(plain, tmp_path / 'kd.pth'))
     assert type(student) is type(plain)
     assert torch.equal(student.conv.weight, plain.conv.weight)
@@ -132,7 +132,7 @@ def test_mistakes_in_the_config(config, tmp_path):
     with pytest.raises(MMKDError, match='There is no config file'):
         init_tracker(tmp_path / 'nothing.py')
     with pytest.raises(MMKDError, match='has no model'):
-        init_tracker(Config(dict(a=1)))
+        init_tracker(Config({'a': 1}))
     bad = tmp_path / 'bad.py'
     bad.write_text('model = dict(')
     with pytest.raises(MMKDError, match='bad.py cannot be read as a config'):
@@ -159,11 +159,11 @@ def test_pipeline_without_files(config):
     assert kinds == ['mmkd.Letterbox', 'mmtrack.PackTrackInputs']
     inner = cfg.test_dataloader.dataset
     wrapped = Config(
-        dict(test_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=[inner])))
+        {'test_dataloader': {'dataset': {'type': 'ConcatDataset', 'datasets': [inner]}}}
     )
     assert inference_pipeline(wrapped) == inference_pipeline(cfg)
     assert class_names(cfg) == ('box',)
     with pytest.raises(MMKDError, match='no test pipeline'):
-        inference_pipeline(Config(dict(model=1)))
+        inference_pipeline(Config({'model': 1}))
     with pytest.raises(MMKDError, match='pack the inputs'):
-        inference_pipeline(Config(dict(test_pipeline=[dict(type='LoadImageFromFile')])))
+        inference_pipeline(Config({'test_pipeline': [{'type': 'LoadImageFromFile'}]}))

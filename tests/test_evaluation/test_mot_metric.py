@@ -83,7 +83,7 @@ def random_video(seed, frames, people=6, folder='data/A/img1', video_id=1):
 def test_perfect_tracks():
     truth = [instance(box(0), 0), instance(box(50), 1)]
     scores = score([sample(i, truth, [(box(0), 7), (box(50), 3)], 10) for i in range(10)])
-    expected = dict(HOTA=100, DetA=100, AssA=100, MOTA=100, IDF1=100)
+    expected = {'HOTA': 100, 'DetA': 100, 'AssA': 100, 'MOTA': 100, 'IDF1': 100}
     expected.update(IDSW=0, MT=2, ML=0, FP=0, FN=0)
     assert scores == {f'mot/{key}': pytest.approx(value) for key, value in expected.items()}
 
@@ -134,9 +134,9 @@ def test_instances_that_are_not_ground_truth():
 @pytest.mark.parametrize(
     ('truth', 'predicted', 'expected'),
     [
-        ([], [], dict(HOTA=0, MOTA=0, IDF1=0, FP=0, FN=0)),
-        ([instance(box(0), 0)], [], dict(HOTA=0, MOTA=0, IDF1=0, FP=0, FN=3, ML=1)),
-        ([], [(box(0), 1)], dict(HOTA=0, IDF1=0, FP=3, FN=0)),
+        ([], [], {'HOTA': 0, 'MOTA': 0, 'IDF1': 0, 'FP': 0, 'FN': 0}),
+        ([instance(box(0), 0)], [], {'HOTA': 0, 'MOTA': 0, 'IDF1': 0, 'FP': 0, 'FN': 3, 'ML': 1}),
+        ([], [(box(0), 1)], {'HOTA': 0, 'IDF1': 0, 'FP': 3, 'FN': 0}),
     ],
 )
 def test_nothing_there_gives_numbers(truth, predicted, expected):
@@ -181,7 +181,7 @@ def trackeval_on_files(tmp_path, videos, threshold):
         DO_PREPROC=False,
         PRINT_CONFIG=False,
     )
-    options = dict(THRESHOLD=threshold, PRINT_CONFIG=False)
+    options = {'THRESHOLD': threshold, 'PRINT_CONFIG': False}
     metrics = [
         trackeval.metrics.HOTA(),
         trackeval.metrics.CLEAR(options),

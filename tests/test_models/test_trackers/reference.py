@@ -110,7 +110,7 @@ class ReferenceTracker:
 
     def track(self, frame, boxes, scores, labels, embeddings, fps=30):
         dets = [
-            dict(box=b, score=s, label=c, embedding=e)
+            {'box': b, 'score': s, 'label': c, 'embedding': e}
             for b, s, c, e in zip(boxes, scores, labels, embeddings)
             if s > self.conf
         ]

@@ -56,12 +56,12 @@ def random_sequence(seed, frames=200, people=12, classes=2, dim=8):
         embedding = np.r_[
             look[index] + rng.normal(0, 0.5, (len(index), dim)), rng.normal(size=(alarms, dim))
         ]
-        yield dict(
-            boxes=np.c_[start, start + extent].astype(np.float32).astype(np.float64),
-            scores=rng.uniform(0.2, 1, len(start)).astype(np.float32).astype(np.float64),
-            labels=np.r_[label[index], rng.integers(0, classes, alarms)],
-            embeddings=embedding.astype(np.float32).astype(np.float64),
-        )
+        yield {
+            'boxes': np.c_[start, start + extent].astype(np.float32).astype(np.float64),
+            'scores': rng.uniform(0.2, 1, len(start)).astype(np.float32).astype(np.float64),
+            'labels': np.r_[label[index], rng.integers(0, classes, alarms)],
+            'embeddings': embedding.astype(np.float32).astype(np.float64),
+        }
 
 
 @pytest.mark.parametrize(('seed', 'fps'), [(0, 30), (1, 10), (2, 7), (3, 30), (4, 60)])
@@ -280,7 +280,7 @@ def test_lengths_and_dimensions_must_agree():
 
 
 def test_built_by_name_and_half_precision():
-    tracker = MODELS.build(dict(type='mmkd.JDETracker', conf_thr=0.3))
+    tracker = MODELS.build({'type': 'mmkd.JDETracker', 'conf_thr': 0.3})
     result = tracker.track(
         0,
         torch.tensor([[0, 0, 40, 100]], dtype=torch.float16),
