@@ -62,7 +62,7 @@ def _is_rgb(preprocessor: nn.Module) -> bool:
 
 
 def valid_quads(
-    data_samples: Optional[Sequence[Any]], batch: int, size: Tuple[int, int]
+    data_samples: Optional[Sequence[Any]], batch: int, size: Tuple[int, int], prefix: str = ''
 ) -> np.ndarray:
     """The corners of the real picture within each input image.
 
@@ -72,13 +72,15 @@ def valid_quads(
             pixels, with ``ori_shape`` (h, w); else ``img_shape``; else everything is real.
         batch: The number of images.
         size: (H, W) of the input.
+        prefix: What these names begin with, such as mmtrack's 'search_'.
 
     Returns:
         (batch, 4, 2) float64, x and y in input pixels, in one sense of rotation or the other.
     """
     if not data_samples:
         return np.broadcast_to(_corners(size), (batch, 4, 2)).copy()
-    quads = np.stack([_quad(getattr(sample, 'metainfo', {}), size) for sample in data_samples])
+    metas = [getattr(sample, 'metainfo', {}) for sample in data_samples]
+    quads = np.stack([_quad(meta, size, prefix) for meta in metas])
     if batch % len(quads):
         raise MMKDError(f'{batch} images cannot belong to {len(quads)} data samples.')
     return quads.repeat(batch // len(quads), axis=0)
@@ -89,13 +91,13 @@ def _corners(shape: Sequence[int]) -> np.ndarray:
     return np.array([[0, 0], [w, 0], [w, h], [0, h]], dtype=np.float64)
 
 
-def _quad(metainfo: dict, size: Tuple[int, int]) -> np.ndarray:
-    matrix, ori_shape = metainfo.get('homography_matrix'), metainfo.get('ori_shape')
+def _quad(meta: dict, size: Tuple[int, int], prefix: str) -> np.ndarray:
+    matrix, ori_shape = meta.get(f'{prefix}homography_matrix'), meta.get(f'{prefix}ori_shape')
     if matrix is not None and ori_shape is not None:
         points = np.concatenate([_corners(_hw(ori_shape)), np.ones((4, 1))], axis=1)
         mapped = points @ np.asarray(matrix, dtype=np.float64).T
         return mapped[:, :2] / mapped[:, 2:]
-    return _corners(_hw(metainfo.get('img_shape', size)))
+    return _corners(_hw(meta.get(f'{prefix}img_shape', size)))
 
 
 def _hw(shape: Sequence) -> Tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
+import numpy as np
 from mmengine.logging import print_log
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
@@ -116,7 +117,12 @@ class FeatureDistiller(Distiller):
         self.start()
         # Before the student: what the teacher needs is freed when the student's graph grows.
         images = to_rgb(inputs, self.student.data_preprocessor, self.image_key)
-        masks = _Masks(images, data_samples if self.mask else None, self.mask)
+        quads = None
+        if self.mask:
+            # mmtrack names what belongs to 'search_img' search_*.
+            prefix = self.image_key[: -len('img')]
+            quads = valid_quads(data_samples, len(images), tuple(images.shape[2:]), prefix)
+        masks = _Masks(images, quads)
         targets = self.teacher(images, data_samples)
         recorder = TapRecorder(list(self._taps.values()))
         with recorder.record(self.student):
@@ -176,10 +182,10 @@ class FeatureDistiller(Distiller):
 class _Masks:
     """The valid mask of any grid, made once per step and grid."""
 
-    def __init__(self, images: Tensor, data_samples: Optional[list], wanted: bool):
+    def __init__(self, images: Tensor, quads: Optional[np.ndarray]):
         self._size = tuple(images.shape[2:])
         self._device = images.device
-        self._quads = valid_quads(data_samples, len(images), self._size) if wanted else None
+        self._quads = quads
         self._made: Dict[Tuple[int, int], Tensor] = {}
 
     def __call__(self, grid: Tuple[int, int]) -> Optional[Tensor]:
@@ -206,13 +212,14 @@ def _find_channels(
         key = 'in_channels' if config.direction == 'student_to_teacher' else 'out_channels'
         given = isinstance(config.transform, nn.Module) or config.transform.get(key) is not None
         if not given:
-            why = (
-                'was not reached' if error is None else f'failed ({type(error).__name__}: {error})'
-            )
+            why = 'was not reached'
+            if error is not None:
+                why = f'failed ({type(error).__name__}: {error})'
             raise MMKDError(
-                f'The channels of {config.tap.path!r} could not be found: a dry run of the student, '
-                f"mode='tensor', {why}. Either say what it reads, as dry_input=dict(img=(1, 1, 3, "
-                f'128, 128)) in the distiller, or type {key}= in the transform.'
+                f'The channels of {config.tap.path!r} could not be found: a dry run of the '
+                f"student, mode='tensor', {why}. Either say what it reads, as "
+                'dry_input=dict(img=(1, 1, 3, 128, 128)) in the distiller, or type '
+                f'{key}= in the transform.'
             )
     return found
 

@@ -75,6 +75,7 @@ class Teacher(nn.Module):
         self.register_buffer('mean', 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self._requested: Tuple[str, ...] = ()
+        self.eval()
 
     # What a subclass writes.
 
