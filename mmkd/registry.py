@@ -35,7 +35,7 @@ MODELS = Registry(
     locations=['mmkd.distill', *_tracking('mmkd.models')],
 )
 DATASETS = Registry(
-    'dataset', parent=ROOT_DATASETS, scope='mmkd', locations=_tracking('mmkd.datasets')
+    'dataset', parent=ROOT_DATASETS, scope='mmkd', locations=_tracking('mmkd.datasets.mot')
 )
 TRANSFORMS = Registry(
     'transform', parent=ROOT_TRANSFORMS, scope='mmkd', locations=['mmkd.datasets.transforms']

@@ -65,7 +65,12 @@ def plan(args: argparse.Namespace, out: Path) -> list:
         train = [sys.executable, 'tools/train.py', config, '--amp', '--work-dir', work]
         seconds = (45 if name == 'student' else 70) * args.epochs
         stages.append(
-            Stage(f'training {name}', train + ['--cfg-options', *options, *teacher], seconds, args.epochs)
+            Stage(
+                f'training {name}',
+                train + ['--cfg-options', *options, *teacher],
+                seconds,
+                args.epochs,
+            )
         )
         # The distilled student is tested and shown by the plain config: it is a plain student.
         checkpoint = f'{work}/epoch_{args.epochs}.pth'

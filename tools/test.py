@@ -4,8 +4,6 @@ import argparse
 import os.path as osp
 import sys
 
-import mmkd  # noqa: F401  first: it makes mmtrack importable on today's mmcv and mmdet
-
 from mmkd.apis.experiment import add_common_arguments, build_runner, load_config
 from mmkd.errors import MMKDError
 

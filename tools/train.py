@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-import mmkd  # noqa: F401  first: it makes mmtrack importable on today's mmcv and mmdet
-
 from mmengine.config import Config
 from mmengine.device import is_cuda_available, is_npu_available
 
@@ -41,7 +39,8 @@ def enable_amp(cfg: Config) -> None:
         print(f'--amp: the config already trains with {wrapper.type}.')
     elif wrapper.type != 'OptimWrapper':
         raise MMKDError(
-            f"--amp replaces optim_wrapper.type='OptimWrapper', but the config has {wrapper.type!r}."
+            "--amp replaces optim_wrapper.type='OptimWrapper', but the config has "
+            f'{wrapper.type!r}.'
         )
     elif is_cuda_available() or is_npu_available():
         wrapper.type = 'AmpOptimWrapper'

@@ -19,11 +19,15 @@ env_cfg = dict(
 # Every logged scalar, the KD ones too, goes to each backend in this list, e.g.
 # dict(type='TensorboardVisBackend') or dict(type='WandbVisBackend').
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(
-    type='mmtrack.TrackLocalVisualizer', vis_backends=vis_backends, name='visualizer'
-)
+visualizer = dict(type='mmtrack.TrackLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+# The KD scalars are averaged over the window like the losses, so that their curves compare.
+log_processor = dict(
+    type='LogProcessor',
+    window_size=50,
+    by_epoch=True,
+    mean_pattern=r'.*(loss|time|data_time|grad_norm|task_raw|kd_|det_|id_).*',
+)
 log_level = 'INFO'
 load_from = None
 resume = False

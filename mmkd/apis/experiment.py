@@ -16,7 +16,9 @@ from mmkd.errors import MMKDError
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that training and testing have in common, as mmtrack's own tools name them."""
-    parser.add_argument('--work-dir', help='where logs and results go (work_dirs/<config> if unset)')
+    parser.add_argument(
+        '--work-dir', help='where logs and results go (work_dirs/<config> if unset)'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -25,7 +27,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         'lists as key="[a,b]" without white space',
     )
     parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher'
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
     )
     # torch.distributed.launch has written it both ways over the years.
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)

@@ -1,18 +1,17 @@
 """Data: MOTChallenge-like datasets, id-aware transforms, converters, synthetic sequences.
 
-The converters, the synthetic sequences and the transforms need no tracker code, so this package
-also imports where mmtrack is not installed; the dataset itself does need it.
+The converters, the synthetic sequences and the transforms need no tracker code. The dataset does,
+and mmtrack takes seconds to import, so it is imported when somebody asks for it.
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+__all__ = ['MOTDataset']
 
-from .ids import assign_id_offsets
 
-__all__ = ['assign_id_offsets']
+def __getattr__(name: str):
+    if name == 'MOTDataset':
+        from .mot import MOTDataset
 
-if find_spec('mmtrack') is not None:
-    from .mot import MOTDataset
-
-    __all__ += ['MOTDataset']
+        return MOTDataset
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

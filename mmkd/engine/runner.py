@@ -12,6 +12,8 @@ from torch import nn
 
 from mmkd.registry import RUNNERS
 
+from .identities import assign_id_offsets
+
 
 @RUNNERS.register_module()
 class TrackRunner(Runner):
@@ -29,6 +31,13 @@ class TrackRunner(Runner):
 
     _wrapper_cfg: Optional[dict] = None
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """mmengine's, and several processes on machines without a GPU, which it asks for one."""
+        on_cpu = self.distributed and get_device() == 'cpu'
+        if on_cpu and self.launcher == 'pytorch' and not torch.distributed.is_initialized():
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
     def wrap_model(self, model_wrapper_cfg: Optional[dict], model: nn.Module) -> nn.Module:
         """Waits, if there is something to wrap, until the loop that needs it begins."""
         if self.cfg.get('channels_last', False):
@@ -40,15 +49,20 @@ class TrackRunner(Runner):
 
     def _wrap_now(self) -> None:
         if self.distributed and not is_model_wrapper(self.model):
+            if self._wrapper_cfg is None and get_device() == 'cpu':
+                # mmengine's default names a GPU for each process.
+                self._wrapper_cfg = dict(
+                    type='MMDistributedDataParallel',
+                    device_ids=None,
+                    broadcast_buffers=False,
+                    find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+                )
             self.model = super().wrap_model(self._wrapper_cfg, self.model)
 
     def train(self) -> nn.Module:
         """Counts the identities of the training data, then trains."""
         set_num_ids = getattr(self.model, 'set_num_ids', None)
         if set_num_ids is not None and self._train_loop is not None:
-            # Imported here: a config for mmdet, without mmtrack, uses this runner as well.
-            from mmkd.datasets.ids import assign_id_offsets
-
             self._train_loop = self.build_train_loop(self._train_loop)
             set_num_ids(assign_id_offsets(self._train_loop.dataloader.dataset))
         self._wrap_now()

@@ -10,8 +10,9 @@ from mmkd.errors import MMKDError
 pytest.importorskip('mmtrack')
 from mmengine.dataset import ConcatDataset
 
-from mmkd.datasets import MOTDataset, assign_id_offsets
+from mmkd.datasets import MOTDataset
 from mmkd.datasets.converters import convert
+from mmkd.engine.identities import assign_id_offsets
 from mmkd.registry import DATASETS
 
 from .mot_folder import make_sequence

@@ -86,7 +86,8 @@ class FairMOTHead(BaseModule):
             )
         if multi_loss not in MULTI_LOSSES:
             raise MMKDError(
-                f'FairMOTHead: unknown multi_loss {multi_loss!r}. {nearest(multi_loss, MULTI_LOSSES)}'
+                f'FairMOTHead: unknown multi_loss {multi_loss!r}. '
+                f'{nearest(multi_loss, MULTI_LOSSES)}'
             )
         self.num_classes = num_classes
         self.embed_dims = embed_dims
@@ -234,9 +235,7 @@ class FairMOTHead(BaseModule):
 
         def regression(criterion: nn.Module, name: str, target: Tensor) -> Tensor:
             weight = targets.valid[:, None].expand_as(target)
-            return criterion(
-                at_centres(name), target, weight, avg_factor=weight.sum() + 1e-4
-            )
+            return criterion(at_centres(name), target, weight, avg_factor=weight.sum() + 1e-4)
 
         det_ltrb = regression(self.loss_ltrb, 'ltrb', targets.ltrb)
         det_offset = regression(self.loss_offset, 'offset', targets.offset)

@@ -72,10 +72,12 @@ class FairMOT(BaseMultiObjectTracker):
             )
         return img[:, 0]
 
-    def loss(self, inputs: Dict[str, Tensor], data_samples: Sequence, **kwargs) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: Dict[str, Tensor], data_samples: Sequence, **kwargs
+    ) -> Dict[str, Tensor]:
         """Args:
-            inputs: ``img`` (N, 1, 3, H, W) float.
-            data_samples: N samples; see :meth:`FairMOTHead.loss`.
+        inputs: ``img`` (N, 1, 3, H, W) float.
+        data_samples: N samples; see :meth:`FairMOTHead.loss`.
         """
         return self.head.loss(self.extract_feat(self._images(inputs)), data_samples)
 

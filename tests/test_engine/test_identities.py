@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmkd.datasets.ids import assign_id_offsets
+from mmkd.engine.identities import assign_id_offsets
 from mmkd.errors import MMKDError
 
 
