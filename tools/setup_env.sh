@@ -236,6 +236,7 @@ fi
 has_venv() { [ -e "$state/venv.done" ] && "$python" -c 'import pip' 2>/dev/null; }
 has_venv || find_python
 if ! [ -e "$state/packages.done" ]; then
+    [ ! -e "$state/torch.done" ] || need_gb=3 # the greater part is there
     need_space "$venv" "$need_gb" "the $stack environment" MMKD_VENV
     need_space "${TMPDIR:-/tmp}" 3 "pip's unpacking" TMPDIR
 fi

@@ -148,6 +148,11 @@ def test_pins_hold_in_every_installation(machine):
                 assert f'-c {machine.root}/requirements/{name}' in call
 
 
+def test_what_is_there_already_needs_no_more_space(machine):
+    machine.setup(expect=1, PIP_FAILS='packages.in')
+    assert numbers(machine.setup(FREE_GB='4')) == [5, 6, 7, 8]
+
+
 def test_a_failed_stage_is_the_first_of_the_next_call(machine):
     output = machine.setup(expect=1, PIP_FAILS='packages.in', PIP_SAYS='ERROR: broken package')
     assert numbers(output) == [1, 2, 3, 4, 5]
