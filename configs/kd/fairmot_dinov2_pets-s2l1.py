@@ -1,6 +1,6 @@
 # DINOv2 distilled into FairMOT on PETS09-S2L1; docs/results.md has the run and says what
 # its teacher was. For a real one give --cfg-options model.teacher.weights=FILE (or timm).
-_base_ = '../mot/fairmot/fairmot_hrnetv2-w18-h64_1xb4-12e_pets-s2l1.py'
+_base_ = '../mot/fairmot/fairmot_hrnetv2-w18-h64_1xb4-8e_pets-s2l1.py'
 
 model = dict(
     _delete_=True,
