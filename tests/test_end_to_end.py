@@ -146,7 +146,8 @@ def test_the_demo_writes_tracks_and_a_video_that_plays(checkpoint, data, tmp_pat
         if not ok:
             break
         count += 1
-        assert frame.shape == (SIZE[1], SIZE[0], 3)
+        # Small frames are enlarged so that labels can be read.
+        assert frame.shape[1] * SIZE[1] == frame.shape[0] * SIZE[0]
         assert frame.std() > 5
     assert count == FRAMES['val']
     for line in text.read_text().splitlines():
