@@ -5,6 +5,7 @@ On the stock stack, training and testing go through the tools in mmtrack's wheel
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,11 +31,14 @@ def is_stock() -> bool:
     return mmcv.__version__ == '2.0.0rc4'
 
 
-def run(*command, expect=0):
+def run(*command, expect=0, program=(sys.executable,)):
     """Runs one of the repository's tools as a user does, and returns what it printed."""
     environment = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(REPO))
+    # As in an activated environment, which is where the shell scripts look for python.
+    environment['VIRTUAL_ENV'] = sys.prefix
+    environment['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     result = subprocess.run(
-        [sys.executable, *map(str, command)],
+        [*program, *map(str, command)],
         cwd=REPO,
         env=environment,
         stdout=subprocess.PIPE,
@@ -81,11 +85,23 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def work(data, tmp_path_factory):
+def distilled(tmp_path_factory):
+    """A user's own config on top of ours: it wants TensorBoard as well."""
+    config = tmp_path_factory.mktemp('config') / 'mine.py'
+    config.write_text(
+        f"_base_ = '{REPO / DISTILLED}'\n"
+        "vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]\n"
+        'visualizer = dict(vis_backends=vis_backends)\n'
+    )
+    return config
+
+
+@pytest.fixture(scope='module')
+def work(data, distilled, tmp_path_factory):
     """A work dir with the checkpoint of two distillation steps."""
     folder = tmp_path_factory.mktemp('work')
     run(
-        *(openmmlab_tool('train'), DISTILLED, '--work-dir', folder),
+        *(openmmlab_tool('train'), distilled, '--work-dir', folder),
         *('--cfg-options', *options(data)),
     )
     return folder
@@ -112,16 +128,60 @@ def test_both_losses_are_trained_and_logged(work):
         assert step[kd_names[0]] > 0
 
 
+def test_tensorboard_gets_the_kd_scalars(work):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (file,) = work.glob('*/vis_data/events.out.tfevents.*')
+    events = EventAccumulator(str(file))
+    events.Reload()
+    logged = [line for line in scalars(work) if 'loss' in line]
+    for name in ('kd_neck', 'loss_kd_neck', 'task_raw'):
+        values = [event.value for event in events.Scalars(name)]
+        assert values == pytest.approx([line[name] for line in logged], rel=1e-4)
+
+
 def test_the_checkpoint_is_the_plain_student(checkpoint):
     from mmengine.config import Config
 
     state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
     assert any(key.startswith('distill.') for key in state)
     assert not any('teacher' in key for key in state)
-    student = MODELS.build(Config.fromfile(REPO / STUDENT).model)
     plain = {key: value for key, value in state.items() if not key.startswith('distill.')}
+    student = MODELS.build(Config.fromfile(REPO / STUDENT).model).eval()
     student.load_state_dict(plain, strict=True)
     assert student.head.num_ids > 0
+    wrapped = MODELS.build(Config.fromfile(REPO / DISTILLED).model).eval()
+    wrapped.load_state_dict(state, strict=True)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        ours, theirs = student(image, mode='tensor'), wrapped(image, mode='tensor')
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_training_resumes_where_it_stopped(work, distilled, data, tmp_path):
+    folder = tmp_path / 'work'
+    folder.mkdir()
+    shutil.copy(work / 'epoch_1.pth', folder)
+    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
+    longer = [o.replace('max_epochs=1', 'max_epochs=2') for o in options(data)]
+    out = run(
+        *(openmmlab_tool('train'), distilled, '--work-dir', folder, '--resume'),
+        *('--cfg-options', *longer),
+    )
+    assert (folder / 'epoch_2.pth').exists()
+    assert 'Epoch(train) [2]' in out
+    assert 'Epoch(train) [1]' not in out
+
+
+def test_two_processes_train_without_find_unused_parameters(data, tmp_path):
+    out = run(
+        *('tools/dist_train.sh', DISTILLED, 2, '--work-dir', tmp_path),
+        *('--cfg-options', *options(data)),
+        program=('bash',),
+    )
+    assert (tmp_path / 'epoch_1.pth').exists()
+    assert '[1][1/1]' in out  # two processes share the two steps
 
 
 @pytest.mark.parametrize('config', [STUDENT, DISTILLED], ids=['plain config', 'KD config'])

@@ -60,7 +60,9 @@ def publish_model(source: str, target: Optional[str] = None, inference: bool = F
     handle, temporary = tempfile.mkstemp(suffix='.pth', dir=folder)
     os.close(handle)
     try:
-        torch.save(dict(meta=meta, state_dict=state), temporary)
+        # Given a path, torch would write its random name into the file, and so into the hash.
+        with open(temporary, 'wb') as file:
+            torch.save(dict(meta=meta, state_dict=state), file)
         with open(temporary, 'rb') as file:
             digest = hashlib.sha256(file.read()).hexdigest()[:8]
         final = f'{stem}-{digest}{extension or ".pth"}'

@@ -1,0 +1,86 @@
+"""tools/train.py and tools/test.py: their command lines, which are mmtrack's and a little more."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmkd.errors import MMKDError
+
+TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
+
+
+@pytest.fixture(scope='module')
+def train():
+    return runpy.run_path(str(TOOLS / 'train.py'))
+
+
+@pytest.fixture(scope='module')
+def test_tool():
+    return runpy.run_path(str(TOOLS / 'test.py'))
+
+
+def parse(tool, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['tool.py', *arguments])
+    return tool['parse_args']()
+
+
+@pytest.mark.parametrize('spelling', ['--local-rank', '--local_rank'])
+def test_both_spellings_of_the_local_rank(train, test_tool, monkeypatch, spelling):
+    assert parse(train, monkeypatch, 'c.py', f'{spelling}=3').local_rank == 3
+    assert parse(test_tool, monkeypatch, 'c.py', 'x.pth', f'{spelling}=3').local_rank == 3
+
+
+def test_the_checkpoint_by_place_and_by_name(test_tool, monkeypatch):
+    assert parse(test_tool, monkeypatch, 'c.py', 'x.pth').checkpoint == 'x.pth'
+    assert parse(test_tool, monkeypatch, 'c.py', '--checkpoint', 'x.pth').checkpoint == 'x.pth'
+
+
+@pytest.mark.parametrize('arguments', [('c.py',), ('c.py', 'x.pth', '--checkpoint', 'y.pth')])
+def test_one_checkpoint_is_needed(test_tool, monkeypatch, capsys, arguments):
+    with pytest.raises(SystemExit):
+        parse(test_tool, monkeypatch, *arguments)
+    assert 'checkpoint' in capsys.readouterr().err
+
+
+def test_resume_from_the_latest_or_from_a_file(train, monkeypatch):
+    assert parse(train, monkeypatch, 'c.py').resume is None
+    assert parse(train, monkeypatch, 'c.py', '--resume').resume == 'auto'
+    assert parse(train, monkeypatch, 'c.py', '--resume', 'x.pth').resume == 'x.pth'
+
+
+def amp(train, monkeypatch, wrapper, has_gpu):
+    monkeypatch.setitem(train['enable_amp'].__globals__, 'is_cuda_available', lambda: has_gpu)
+    monkeypatch.setitem(train['enable_amp'].__globals__, 'is_npu_available', lambda: False)
+    cfg = Config(dict(optim_wrapper=dict(type=wrapper)))
+    train['enable_amp'](cfg)
+    return cfg.optim_wrapper
+
+
+def test_amp_on_a_gpu_is_mmengines(train, monkeypatch):
+    wrapper = amp(train, monkeypatch, 'OptimWrapper', has_gpu=True)
+    assert (wrapper.type, wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+
+
+def test_amp_on_a_processor_is_bfloat16(train, monkeypatch):
+    wrapper = amp(train, monkeypatch, 'OptimWrapper', has_gpu=False)
+    assert wrapper.to_dict() == dict(type='mmkd.Bf16OptimWrapper')
+
+
+def test_amp_twice_changes_nothing(train, monkeypatch):
+    assert amp(train, monkeypatch, 'AmpOptimWrapper', has_gpu=True).type == 'AmpOptimWrapper'
+
+
+def test_amp_over_a_wrapper_of_the_users_is_refused(train, monkeypatch):
+    with pytest.raises(MMKDError, match='ApexOptimWrapper'):
+        amp(train, monkeypatch, 'ApexOptimWrapper', has_gpu=True)
+
+
+def test_auto_scale_lr_needs_the_batch_size_that_the_rate_is_for(train):
+    cfg = Config(dict(auto_scale_lr=dict(enable=False, base_batch_size=16)))
+    train['enable_auto_scale_lr'](cfg)
+    assert cfg.auto_scale_lr.enable
+    with pytest.raises(MMKDError, match='base_batch_size'):
+        train['enable_auto_scale_lr'](Config({}))
