@@ -29,7 +29,7 @@ elif arguments[:2] == ['-m', 'pip']:
     with open(os.environ['CALLS'], 'a') as calls:
         calls.write(line + chr(10))
     if re.search(os.environ.get('PIP_SLEEPS') or '(?!)', line):
-        time.sleep(60)
+        time.sleep(600)
     if re.search(os.environ.get('PIP_FAILS') or '(?!)', line):
         sys.exit(os.environ['PIP_SAYS'])
 elif 'sys.version_info' in line:
@@ -99,7 +99,7 @@ class Machine:
 
     def setup(self, *arguments: str, expect: int = 0, **variables: str) -> str:
         process = self.start(*arguments, **variables)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
         assert process.returncode == expect, output
         return output
 
@@ -163,18 +163,18 @@ def test_a_failed_stage_is_the_first_of_the_next_call(machine):
 
 def test_an_interrupted_stage_is_the_first_of_the_next_call(machine):
     process = machine.start(PIP_SLEEPS='torch.in')
-    deadline = time.time() + 30
+    deadline = time.time() + 300
     while 'torch.in' not in (machine.calls.read_text() if machine.calls.exists() else ''):
         assert time.time() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert 'the next call goes on' in output
     # pip went with it: the lock is free and nothing is waited for
-    began = time.time()
-    assert numbers(machine.setup()) == [3, 4, 5, 6, 7, 8]
-    assert time.time() - began < 20
+    output = machine.setup()
+    assert numbers(output) == [3, 4, 5, 6, 7, 8]
+    assert 'waiting' not in output
 
 
 @pytest.mark.parametrize(
