@@ -191,7 +191,8 @@ has_wheel() { run "${pip[@]}" install --dry-run --ignore-installed --no-deps --o
 loads() { run "$python" -c 'import mmcv.ops'; }
 
 compile() { # pip's further options
-    local jobs=("MAX_JOBS=${MAX_JOBS:-$cores}") wanted have
+    # Without our ninja on the PATH, torch would compile one file after the other.
+    local settings=("MAX_JOBS=${MAX_JOBS:-$cores}" "PATH=$venv/bin:$PATH") wanted have
     # mmcv compiles for CUDA wherever torch sees a GPU, and fails if the toolkit is not torch's.
     wanted=$("$python" -c 'import torch; print(torch.cuda.is_available() and torch.version.cuda.split(".")[0])')
     have=$("${CUDA_HOME:+$CUDA_HOME/bin/}nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\).*/\1/p') || true
@@ -200,11 +201,11 @@ compile() { # pip's further options
             echo '      with its CUDA operators, which takes several times as long'
         else
             echo "      for the CPU only: there is a GPU, but no toolkit of CUDA $wanted. mmkd's own models do not need more"
-            jobs+=(CUDA_VISIBLE_DEVICES=)
+            settings+=(CUDA_VISIBLE_DEVICES=)
         fi
     fi
     # shellcheck disable=SC2046  # pip's options are words
-    must env "${jobs[@]}" "${pip[@]}" install $(stage_options mmcv) "${pins[@]}" "$@" "$mmcv"
+    must env "${settings[@]}" "${pip[@]}" install $(stage_options mmcv) "${pins[@]}" "$@" "$mmcv"
 }
 
 install_mmcv() {

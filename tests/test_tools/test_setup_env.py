@@ -28,6 +28,8 @@ elif arguments[:2] == ['-m', 'venv']:
 elif arguments[:2] == ['-m', 'pip']:
     with open(os.environ['CALLS'], 'a') as calls:
         calls.write(line + chr(10))
+        if 'MAX_JOBS' in os.environ:
+            calls.write('compiled with ' + os.environ['PATH'] + chr(10))
     if re.search(os.environ.get('PIP_SLEEPS') or '(?!)', line):
         time.sleep(600)
     if re.search(os.environ.get('PIP_FAILS') or '(?!)', line):
@@ -211,8 +213,11 @@ def test_a_fresh_clone_in_the_old_place_gets_its_mim_folder(machine):
 def test_without_a_wheel_mmcv_is_compiled_and_the_time_told(machine):
     output = machine.setup(PIP_FAILS=NO_WHEEL)
     assert re.search(r'compiling takes about \d+ minutes on \d+ cores \(11 on 2\)', output)
-    compiled = [call for call in machine.pip_calls() if call.endswith('onedl-mmcv==2.3.6')][-1]
-    assert '--no-build-isolation' in compiled
+    calls = machine.pip_calls()
+    (path,) = [number for number, call in enumerate(calls) if call.startswith('compiled with')]
+    assert calls[path] == f'compiled with {machine.root}/.venv/bin:{machine.bin}', 'for ninja'
+    assert calls[path - 1].endswith('onedl-mmcv==2.3.6')
+    assert '--no-build-isolation' in calls[path - 1]
 
 
 def test_a_wheel_for_another_torch_is_compiled_again(machine):
