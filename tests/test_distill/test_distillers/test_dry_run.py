@@ -51,12 +51,22 @@ def test_leaves_no_trace(kind):
 
 def test_stops_when_every_tap_has_been_seen():
     student = ToyStudent()
-
-    def fail(*args):
-        raise AssertionError('the head ran')
-
-    student.head.register_forward_pre_hook(fail)
+    ran = []
+    student.head.register_forward_pre_hook(lambda *args: ran.append('head'))
     assert _probe(student, 'neck[0]')[1] is None
+    assert ran == []
+    _probe(student, 'head')
+    assert ran == ['head']
+
+
+def test_runs_in_eval_mode():
+    student = ToyStudent().train()
+    modes = []
+    student.backbone.register_forward_pre_hook(
+        lambda module, args: modes.append(module[1].training)
+    )
+    _probe(student, 'neck[0]')
+    assert modes == [False]
 
 
 class TrackDataPreprocessor(BaseDataPreprocessor):
