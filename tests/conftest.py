@@ -1,0 +1,3 @@
+"""Nothing but the order of imports: mmkd first, so that mmtrack imports on the modern stack too."""
+
+import mmkd  # noqa: F401
