@@ -22,8 +22,8 @@ class FeatureTransform(BaseModule):
     The two transforms of arXiv 2407.18288:
 
     - ``single``: a 1x1 convolution. It mixes channels and the resize mixes places, so their
-      order does not change the result; resizing first costs about a twelfth at stride 4 against
-      a patch of 14.
+      order does not change the result; resized first, from stride 4 to a patch of 14, a twelfth
+      of the places is left to project.
     - ``multi``: 1x1 + BatchNorm + ReLU, then 3x3 + BatchNorm. The published one ends in another
       ReLU (``last_relu=True``): its output has no negative number, so against a target with
       both signs alike its cosine cannot pass about 0.71. Published too is resizing last
