@@ -7,13 +7,6 @@ model = dict(
     type='mmkd.FeatureDistiller',
     student={{_base_.model}},
     teacher=dict(type='mmkd.DINOv2Teacher', arch='small', weights='random'),
-    distill=[
-        dict(
-            student='neck',
-            teacher='last',
-            transform=dict(type='mmkd.FeatureTransform'),
-            loss=dict(type='mmkd.CosineDistillLoss'),
-        )
-    ],
+    distill=[dict(student='neck', teacher='last')],  # 1x1 transform and cosine by default
     alpha=0.5,
 )
