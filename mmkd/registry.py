@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from mmengine.registry import DATA_SAMPLERS as ROOT_DATA_SAMPLERS
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import METRICS as ROOT_METRICS
@@ -33,6 +34,9 @@ MODELS = Registry(
     parent=ROOT_MODELS,
     scope='mmkd',
     locations=['mmkd.distill', *_tracking('mmkd.models')],
+)
+DATA_SAMPLERS = Registry(
+    'data sampler', parent=ROOT_DATA_SAMPLERS, scope='mmkd', locations=['mmkd.datasets.sampler']
 )
 DATASETS = Registry(
     'dataset', parent=ROOT_DATASETS, scope='mmkd', locations=_tracking('mmkd.datasets.mot')

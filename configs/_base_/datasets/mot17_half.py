@@ -44,7 +44,7 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     drop_last=False,
-    sampler=dict(type='mmtrack.VideoSampler'),
+    sampler=dict(type='mmkd.VideoSampler'),
     dataset=dict(
         type='mmkd.MOTDataset',
         data_root=data_root,
