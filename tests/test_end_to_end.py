@@ -174,7 +174,7 @@ def test_training_resumes_where_it_stopped(work, distilled, data, tmp_path):
     assert 'Epoch(train) [1]' not in out
 
 
-def test_two_processes_train_without_find_unused_parameters(data, tmp_path):
+def test_two_processes_train_and_test_without_find_unused_parameters(data, tmp_path):
     out = run(
         *('tools/dist_train.sh', DISTILLED, 2, '--work-dir', tmp_path),
         *('--cfg-options', *options(data)),
@@ -182,6 +182,13 @@ def test_two_processes_train_without_find_unused_parameters(data, tmp_path):
     )
     assert (tmp_path / 'epoch_1.pth').exists()
     assert '[1][1/1]' in out  # two processes share the two steps
+    # One video, two processes: the second has nothing to track.
+    out = run(
+        *('tools/dist_test.sh', STUDENT, tmp_path / 'epoch_1.pth', 2),
+        *('--work-dir', tmp_path / 'test', '--cfg-options', *options(data)),
+        program=('bash',),
+    )
+    assert 'mot/MOTA' in out
 
 
 @pytest.mark.parametrize('config', [STUDENT, DISTILLED], ids=['plain config', 'KD config'])
