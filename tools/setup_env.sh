@@ -243,7 +243,8 @@ if ! [ -e "$state/packages.done" ]; then
 fi
 mkdir -p "$state"
 exec 9>"$state/lock"
-if command -v flock >/dev/null && ! flock -n 9; then
+# What an interrupted call started takes a moment to let go.
+if command -v flock >/dev/null && ! flock -w 5 9; then
     echo 'another call works on this environment; waiting for it'
     flock 9
 fi
