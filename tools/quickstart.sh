@@ -11,7 +11,6 @@ case " $* " in
     *' --help '* | *' -h '*) ;;
     *) MMKD_VENV=$venv tools/setup_env.sh --stack modern ;;
 esac
-if [ ! -x "$venv/bin/python" ]; then
-    exec python3 tools/quickstart.py "$@"
-fi
-exec "$venv/bin/python" tools/quickstart.py "$@"
+python=$venv/bin/python
+[ -x "$python" ] || python=python3 # --help, before there is an environment
+PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec "$python" tools/quickstart.py "$@"
