@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -28,7 +29,9 @@ def parse_args() -> argparse.Namespace:
         'teacher that knows nothing, which shows that everything runs and not that it helps',
     )
     parser.add_argument('--epochs', type=int, default=5, help='of each of the two trainings')
-    parser.add_argument('--data', default='data/quickstart', help='where the sequences go')
+    parser.add_argument(
+        '--data', default=str(REPO / 'data/quickstart'), help='where the sequences go'
+    )
     parser.add_argument('--out', help='where results go (work_dirs/quickstart_<time> if unset)')
     return parser.parse_args()
 
@@ -121,16 +124,19 @@ def main() -> None:
         if not teacher.exists():
             raise MMKDError(f"--teacher: there is no file {args.teacher!r}, and it is not 'timm'.")
         args.teacher = str(teacher)
-    out = Path(args.out or time.strftime('work_dirs/quickstart_%Y%m%d_%H%M%S'))
-    if (REPO / out).exists():
-        raise MMKDError(f'--out: {str(out)!r} exists; choose another folder, nothing was changed.')
+    # The commands run in the repository, and the user's paths start from where the user is.
+    args.data = str(Path(args.data).expanduser().resolve())
+    default = REPO / time.strftime('work_dirs/quickstart_%Y%m%d_%H%M%S')
+    out = Path(args.out).expanduser().resolve() if args.out else default
+    if out.exists():
+        raise MMKDError(f'--out: {args.out!r} exists; choose another folder, nothing was changed.')
     start = time.monotonic()
-    StageChain(plan(args, out), REPO / out / 'logs', REPO).run()
-    print('\n' + table(REPO / out, args.teacher) + '\n')
-    print(f'loss curves: {out}/loss.png')
+    StageChain(plan(args, out), out / 'logs', REPO).run()
+    print('\n' + table(out, args.teacher) + '\n')
+    print(f'loss curves: {os.path.relpath(out / "loss.png")}')
     for name in RUNS:
-        for video in sorted((REPO / out / name / 'demo').glob('*.mp4')):
-            print(f'video, {name}: {video.relative_to(REPO)}')
+        for video in sorted((out / name / 'demo').glob('*.mp4')):
+            print(f'video, {name}: {os.path.relpath(video)}')
     print(f'all in {(time.monotonic() - start) / 60:.1f} minutes')
 
 

@@ -4,13 +4,13 @@
 #
 #   tools/quickstart.sh [--teacher random|timm|FILE] [--out DIR] [--epochs N] ...
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-venv=${MMKD_VENV:-.venv}
+venv=${MMKD_VENV:-$root/.venv}
 case " $* " in
     *' --help '* | *' -h '*) ;;
-    *) MMKD_VENV=$venv tools/setup_env.sh --stack modern ;;
+    *) MMKD_VENV=$venv "$root/tools/setup_env.sh" --stack modern ;;
 esac
 python=$venv/bin/python
 [ -x "$python" ] || python=python3 # --help, before there is an environment
-PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec "$python" tools/quickstart.py "$@"
+PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$python" "$root/tools/quickstart.py" "$@"

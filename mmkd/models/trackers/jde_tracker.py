@@ -177,7 +177,7 @@ class JDETracker:
             raise MMKDError(
                 f'The tracker got frame {frame_id} after frame {self._frame_id}. Frames of a video '
                 'must come in order, and a new video starts with frame 0: use '
-                "sampler=dict(type='mmtrack.VideoSampler') and batch_size=1 for testing."
+                "sampler=dict(type='mmkd.VideoSampler') and batch_size=1 for testing."
             )
         first = self._frame_id is None
         detections = self._receive(frame_id, bboxes, scores, labels, embeddings)
