@@ -1,0 +1,12 @@
+# As fairmot_hrnetv2-w18-h64_1xb4-8e_pets-s2l1, with another backbone.
+_base_ = [
+    '../../_base_/models/fairmot_dla34.py',
+    '../../_base_/datasets/pets-s2l1.py',
+    '../../_base_/schedules/fairmot_8e_scratch.py',
+    '../../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(init_cfg=None), head=dict(feat_channels=64))
+default_hooks = dict(logger=dict(interval=10))
+env_cfg = dict(dist_cfg=dict(backend='gloo'))
+channels_last = True
