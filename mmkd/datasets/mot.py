@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os.path as osp
 from collections import defaultdict
-from typing import Dict, List, Sequence, Tuple, Union
+from typing import Dict, List, Sequence, Tuple
 
 from mmengine.dataset import force_full_init
-from mmengine.fileio import list_from_file
 from mmtrack.datasets import BaseVideoDataset
 
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import DATASETS
 
-CONVERTER = (
-    'python tools/dataset_converters/mot2coco.py --input <folder of sequences> '
-    '--output <folder of annotation files>'
-)
+from .cocovid import CONVERTER, group_images, read_cocovid, with_both_spellings
 
 
 @DATASETS.register_module()
@@ -46,6 +41,10 @@ class MOTDataset(BaseVideoDataset):
             ``min_size`` (pixels, default 0) frames with a shorter side below it.
         key_img_sampler: ``dict(interval=n)`` uses every n-th frame of each video.
         ref_img_sampler: mmtrack's sampler of reference frames; None gives single frames.
+        distractors: Names of categories whose boxes look like the classes but are not scored: a
+            prediction on one is neither right nor wrong (MOTMetric does the forgiving). MOT16 and
+            MOT17 have person_on_vehicle, static_person, distractor and reflection, MOT20
+            non_mot_vehicle as well. The default forgives nothing. Only testing looks at it.
         kwargs: Of mmengine's ``BaseDataset``, ``indices`` included.
 
     Raises:
@@ -64,17 +63,19 @@ class MOTDataset(BaseVideoDataset):
         ref_img_sampler: dict | None = None,
         visibility_thr: float = -1.0,
         id_offset: int = 0,
+        distractors: Sequence[str] = (),
         **kwargs,
     ) -> None:
         self.visibility_thr = visibility_thr
         self.id_offset = id_offset
+        self.distractors = (distractors,) if isinstance(distractors, str) else tuple(distractors)
         self._num_ids = 0
         super().__init__(
             load_as_video=load_as_video,
             key_img_sampler=key_img_sampler or {'interval': 1},
             ref_img_sampler=ref_img_sampler,
             ann_file=ann_file,
-            metainfo=_both_spellings(metainfo),
+            metainfo=with_both_spellings(metainfo),
             **kwargs,
         )
 
@@ -90,19 +91,21 @@ class MOTDataset(BaseVideoDataset):
         Returns:
             The frames, video after video in the file's order, and the indices of the key frames.
         """
-        content = self._read()
+        content = read_cocovid(self.ann_file, with_videos=self.load_as_video)
         self._map_categories(content['categories'])
         annotations = defaultdict(list)
         self.cat_img_map = {cat_id: [] for cat_id in self.cat_ids}
         for ann in content.get('annotations', []):
-            if ann['category_id'] in self.cat2label:
+            is_known = ann['category_id'] in self.cat2label
+            if is_known or (self.test_mode and self.distractors):
                 annotations[ann['image_id']].append(ann)
+            if is_known:
                 self.cat_img_map[ann['category_id']].append(ann['image_id'])
 
         videos = {video['id']: video for video in content.get('videos', [])}
         frames, key_indices = [], []
         interval = self.key_img_sampler.get('interval', 1)
-        for images in self._group(content):
+        for images in group_images(content, self.ann_file, by_video=self.load_as_video):
             video = videos.get(images[0].get('video_id'), {})
             for image in images:
                 if not self.load_as_video or image['frame_id'] % interval == 0:
@@ -131,7 +134,9 @@ class MOTDataset(BaseVideoDataset):
             The image's fields, ``img_path``, ``fps`` (None if the file does not tell),
             ``scene``, and ``instances``: dicts of ``bbox`` (x1, y1, x2,
             y2 in pixels, not clipped to the image), ``bbox_label``, ``instance_id``,
-            ``ignore_flag``, ``category_id``, ``mot_class_id``, ``mot_conf``, ``visibility``.
+            ``ignore_flag``, ``category_id``, ``mot_class_id``, ``mot_conf``, ``visibility``,
+            ``distractor``. In testing with distractors all annotated boxes are there, because the
+            rule looks at all of them: those of no class with label -1 and ``ignore_flag`` 1.
         """
         info = dict(raw_data_info['raw_img_info'])
         info['img_path'] = osp.join(self.data_prefix.get('img_path') or '', info['file_name'])
@@ -197,19 +202,21 @@ class MOTDataset(BaseVideoDataset):
             )
             if mot_conf == 0 or visibility < self.visibility_thr or outside or w < 1 or h < 1:
                 return None
+        label = self.cat2label.get(ann['category_id'], -1)
         # Id 0 is an identity like any other; only an absent or negative one is unknown.
         instance_id = ann.get('instance_id')
         instance_id = -1 if instance_id is None or instance_id < 0 else int(instance_id)
         return {
             'bbox': [x, y, x + w, y + h],
-            'bbox_label': self.cat2label[ann['category_id']],
+            'bbox_label': label,
             'instance_id': instance_id,
             'mot_instance_id': ann.get('mot_instance_id', instance_id),
-            'ignore_flag': int(bool(ann.get('iscrowd', False)) or mot_conf == 0),
+            'ignore_flag': int(bool(ann.get('iscrowd', False)) or mot_conf == 0 or label < 0),
             'category_id': ann['category_id'],
             'mot_class_id': ann.get('mot_class_id', ann['category_id']),
             'mot_conf': mot_conf,
             'visibility': visibility,
+            'distractor': ann['category_id'] in self._distractor_ids,
         }
 
     def _label_identities(self, frames: List[dict]) -> None:
@@ -218,7 +225,7 @@ class MOTDataset(BaseVideoDataset):
             (frame['scene'], instance['mot_instance_id'])
             for frame in frames
             for instance in frame['instances']
-            if instance['instance_id'] >= 0
+            if instance['instance_id'] >= 0 and instance['bbox_label'] >= 0
         }
         self._num_ids = len(keys)
         if self.test_mode:
@@ -230,53 +237,26 @@ class MOTDataset(BaseVideoDataset):
                     key = (frame['scene'], instance['mot_instance_id'])
                     instance['instance_id'] = rank[key]
 
-    def _group(self, content: dict) -> List[List[dict]]:
-        """Frames of each video in order; for single images, each alone."""
-        images = sorted(content['images'], key=lambda image: image['id'])
-        if not self.load_as_video:
-            return [[image] for image in images]
-        videos = {video['id']: [] for video in content['videos']}
-        for image in images:
-            if image.get('video_id') not in videos or 'frame_id' not in image:
-                raise MMKDError(
-                    f"{self.ann_file}: image '{image['file_name']}' has no frame_id or belongs to "
-                    f'no video of the file. For a file of single images set load_as_video=False.'
-                )
-            videos[image['video_id']].append(image)
-        for video in videos.values():
-            video.sort(key=lambda image: image['frame_id'])
-        return [video for video in videos.values() if video]
-
-    def _read(self) -> dict:
-        if not osp.isfile(self.ann_file):
-            raise MMKDError(
-                f"The annotation file '{self.ann_file}' does not exist. Make it with: {CONVERTER}"
-            )
-        try:
-            with open(self.ann_file, encoding='utf-8') as file:
-                content = json.load(file)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise MMKDError(f"'{self.ann_file}' is not a json file: {error}") from error
-        needed = ['images', 'categories'] + (['videos'] if self.load_as_video else [])
-        missing = [key for key in needed if not isinstance(content, dict) or key not in content]
-        if missing:
-            raise MMKDError(
-                f"'{self.ann_file}' is not a CocoVID annotation file: it has no "
-                f'{" and no ".join(missing)}. Make one with: {CONVERTER}'
-            )
-        return content
-
     def _map_categories(self, categories: Sequence[dict]) -> None:
         by_name = {category['name']: category['id'] for category in categories}
-        self.cat_ids = []
-        for name in self.metainfo['classes']:
+        classes = self.metainfo['classes']
+        self.cat_ids = self._ids_of(classes, by_name, 'metainfo.classes')
+        self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
+        both = [name for name in self.distractors if name in classes]
+        if both:
+            raise MMKDError(f"'{both[0]}' is both a class and one of the distractors.")
+        # A training file need not have them.
+        names = self.distractors if self.test_mode else ()
+        self._distractor_ids = set(self._ids_of(names, by_name, 'distractors'))
+
+    def _ids_of(self, names: Sequence[str], by_name: Dict[str, int], where: str) -> List[int]:
+        for name in names:
             if name not in by_name:
                 raise MMKDError(
-                    f"'{self.ann_file}' has no category '{name}', which metainfo.classes asks "
+                    f"'{self.ann_file}' has no category '{name}', which {where} asks "
                     f'for. {nearest(name, by_name)}'
                 )
-            self.cat_ids.append(by_name[name])
-        self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
+        return [by_name[name] for name in names]
 
     def _check_images(self, frame: dict) -> None:
         """Looks for one folder of each video, so that a wrong path is told before training."""
@@ -288,18 +268,3 @@ class MOTDataset(BaseVideoDataset):
                 f"like '{frame['file_name']}'. If the images have moved, change data_prefix or "
                 f'convert again with: {CONVERTER}'
             )
-
-
-def _both_spellings(metainfo: dict | None) -> dict | None:
-    """Class names under the key of old and of new mmdet versions, always as a tuple."""
-    if metainfo is None:
-        return None
-    metainfo = dict(metainfo)
-    names: Union[str, Sequence[str], None] = metainfo.get('classes', metainfo.get('CLASSES'))
-    if names is None:
-        return metainfo
-    if isinstance(names, str):
-        # ('pedestrian') without its comma is a string: one class, or a file of names.
-        names = list_from_file(names) if osp.isfile(names) else (names,)
-    metainfo['classes'] = metainfo['CLASSES'] = tuple(names)
-    return metainfo

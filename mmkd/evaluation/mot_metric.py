@@ -13,7 +13,8 @@ from mmkd.errors import MMKDError
 from mmkd.registry import METRICS
 
 from .report import format_table, write_report
-from .sequences import Boxes, Frame, gather_sequences, trackeval_data
+from .samples import to_frame
+from .sequences import Frame, gather_sequences, trackeval_data
 from .sequences import Sequence as Video
 
 COMBINED = 'COMBINED'
@@ -51,16 +52,22 @@ class MOTMetric(BaseMetric):
 
     What counts as ground truth: ``instances`` of the data sample, boxes as they are annotated, not
     rounded. Instances with ``mot_conf`` 0, with an ``ignore_flag``, or whose ``instance_id`` is
-    unknown (-1) are left out, and predictions on them count as false positives, as in MOT15.
-    (MOT16 and later forgive predictions on some classes of distractors.)
+    unknown (-1) are left out, and predictions on them count as false positives, as in MOT15. Only
+    where the data set marks instances as ``distractor`` (``MOTDataset(distractors=...)``) are
+    predictions on those forgiven, as in MOT16, 17 and 20.
+
+    The same files give TrackEval's command line the same scores: to those of a benchmark's own
+    evaluation with its distractors, without them to ``--DO_PREPROC False``.
 
     Samples may come in any order and from several processes. In each process whole videos are
     expected, because trackers need them, but that is not this metric's business.
 
     Args:
         track_iou_thr: From this IoU on a prediction may match in CLEAR and identity scores.
-        outfile_prefix: Writes ``<prefix>.json`` and ``<prefix>.csv`` with all tables. If one of
-            them exists, ``<prefix>-1``, ``<prefix>-2``, ... are used; nothing is overwritten.
+        outfile_prefix: Writes ``<prefix>.json`` and ``<prefix>.csv`` with all tables; with
+            ``tools/test.py``: ``--cfg-options test_evaluator.outfile_prefix=work_dirs/scores``. If
+            one of them exists, ``<prefix>-1``, ``<prefix>-2``, ... are used; nothing is
+            overwritten.
         collect_device: As in mmengine.
         prefix: First part of the keys, ``mot`` by default.
 
@@ -92,9 +99,10 @@ class MOTMetric(BaseMetric):
                 ``pred_track_instances``; the latter in pixels of the original image.
 
         Raises:
-            MMKDError: If one of these is missing.
+            MMKDError: If one of these is missing, an id occurs twice in a frame, or a box is not
+                finite.
         """
-        self.results.extend(map(_to_frame, data_samples))
+        self.results.extend(map(to_frame, data_samples))
 
     def evaluate(self, size: int) -> dict:
         """Scores everything that all processes saw; the same result in every process.
@@ -125,6 +133,8 @@ class MOTMetric(BaseMetric):
             logger.warning(
                 'Only a part of the frames was scored of: %s', ', '.join(map(repr, partial))
             )
+        if not any(len(frame.truth.ids) for frame in results):
+            logger.warning('The test data set has no ground truth: the scores say nothing.')
         tables = {'overall': self._score(videos)}
         for label, name in self._classes(results).items():
             tables[name] = self._score(videos, label)
@@ -193,44 +203,3 @@ def _row(raw: Dict[str, dict]) -> Dict[str, float]:
         value = float(np.mean(raw[metric][field]))
         row[column] = 100 * value if is_share else int(round(value))
     return row
-
-
-def _to_frame(sample: dict) -> Frame:
-    missing = [
-        key
-        for key in ('img_path', 'frame_id', 'video_length', 'instances', 'pred_track_instances')
-        if key not in sample
-    ]
-    if missing:
-        raise MMKDError(
-            f'MOTMetric needs {", ".join(map(repr, missing))} in each data sample. The first four '
-            'come from the data set through mmtrack.PackTrackInputs, pred_track_instances from the '
-            'model; is this a video data set (load_as_video=True) and a tracker?'
-        )
-    scored = [item for item in sample['instances'] if _is_scored(item)]
-    predicted = sample['pred_track_instances']
-    return Frame(
-        name=sample.get('video_name'),
-        folder=str(sample['img_path']).replace('\\', '/').rpartition('/')[0],
-        video_id=int(sample.get('video_id', -1)),
-        frame_id=int(sample['frame_id']),
-        video_length=int(sample['video_length']),
-        truth=Boxes.of(
-            [item['bbox'] for item in scored],
-            [item['instance_id'] for item in scored],
-            [item['bbox_label'] for item in scored],
-        ),
-        prediction=Boxes.of(
-            predicted['bboxes'].detach().cpu(),
-            predicted['instances_id'].cpu(),
-            predicted['labels'].cpu(),
-        ),
-    )
-
-
-def _is_scored(instance: dict) -> bool:
-    return (
-        bool(instance.get('mot_conf', 1))
-        and not instance.get('ignore_flag', 0)
-        and instance['instance_id'] >= 0
-    )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Dict, Iterable, List
+from typing import Dict, Iterable, List, Tuple
 
 import numpy as np
-
-from mmkd.errors import MMKDError
 
 # Folders that hold the images of one sequence and say nothing about which.
 _IMAGE_FOLDERS = {'img1', 'img', 'imgs', 'images', 'image', 'frames', 'rgb', 'color', 'jpegimages'}
@@ -73,7 +71,7 @@ def gather_sequences(frames: Iterable[Frame]) -> List[Sequence]:
     for frame in frames:
         key = (frame.folder, frame.video_id, frame.name)
         videos.setdefault(key, {}).setdefault(frame.frame_id, frame)
-    names = _distinct_names(list(videos))
+    names = distinct_names(list(videos))
     sequences = [
         Sequence(name, [by_id[i] for i in sorted(by_id)])
         for name, by_id in zip(names, videos.values())
@@ -94,7 +92,7 @@ def sequence_name(folder: str, depth: int = 1) -> str:
     return '/'.join(parts[-depth:]) or 'sequence'
 
 
-def _distinct_names(keys: List[tuple]) -> List[str]:
+def distinct_names(keys: List[tuple]) -> List[str]:
     """Short names where they differ; longer paths, then video numbers, where they do not."""
     longest = max((folder.replace('\\', '/').count('/') for folder, _, _ in keys), default=0) + 1
     names = [name or sequence_name(folder) for folder, _, name in keys]
@@ -112,9 +110,11 @@ def _distinct_names(keys: List[tuple]) -> List[str]:
 
 def iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     """Overlap (n, m) of boxes (n, 4) and (m, 4) given by their corners; 0 for empty boxes."""
-    top_left = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-    bottom_right = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    overlap = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
+    left, top, right, bottom = (
+        edge(boxes_a[:, None, i], boxes_b[None, :, i])
+        for i, edge in enumerate([np.maximum, np.maximum, np.minimum, np.minimum])
+    )
+    overlap = np.clip(right - left, 0, None) * np.clip(bottom - top, 0, None)
     area_a = np.prod(np.clip(boxes_a[:, 2:] - boxes_a[:, :2], 0, None), axis=1)
     area_b = np.prod(np.clip(boxes_b[:, 2:] - boxes_b[:, :2], 0, None), axis=1)
     union = area_a[:, None] + area_b[None] - overlap
@@ -131,14 +131,11 @@ def trackeval_data(sequence: Sequence, label: int | None = None) -> dict:
     Returns:
         The dict of TrackEval's ``get_preprocessed_seq_data``: ids relabelled from 0 without gaps,
         one array per frame, and the IoU of every pair in a frame.
-
-    Raises:
-        MMKDError: If an id occurs twice in a frame.
     """
     truths = [_of_class(frame.truth, label) for frame in sequence.frames]
     predictions = [_of_class(frame.prediction, label) for frame in sequence.frames]
-    gt_ids, num_gt_ids = _relabel(sequence, truths, 'ground truth')
-    tracker_ids, num_tracker_ids = _relabel(sequence, predictions, 'predictions')
+    gt_ids, num_gt_ids = _relabel(truths)
+    tracker_ids, num_tracker_ids = _relabel(predictions)
     return {
         'seq': sequence.name,
         'num_timesteps': len(sequence.frames),
@@ -156,14 +153,7 @@ def _of_class(boxes: Boxes, label: int | None) -> Boxes:
     return boxes if label is None else boxes.take(boxes.labels == label)
 
 
-def _relabel(sequence: Sequence, frames: List[Boxes], what: str):
+def _relabel(frames: List[Boxes]) -> Tuple[List[np.ndarray], int]:
     """Ids of each frame as indices into the sorted distinct ids, and how many of these."""
-    for frame, boxes in zip(sequence.frames, frames):
-        values, counts = np.unique(boxes.ids, return_counts=True)
-        if (counts > 1).any():
-            raise MMKDError(
-                f'Id {values[counts > 1][0]} occurs {counts.max()} times among the {what} of frame '
-                f'{frame.frame_id} of sequence {sequence.name!r}; an id may occur once per frame.'
-            )
     known = np.unique(np.concatenate([boxes.ids for boxes in frames]))
     return [np.searchsorted(known, boxes.ids) for boxes in frames], len(known)

@@ -247,3 +247,81 @@ def test_the_pipeline_of_the_configs_packs_boxes_with_ids(root, test_mode):
     if test_mode:
         expected = [[4 / 3, 0, 5], [0, 4 / 3, 0], [0, 0, 1]]
         np.testing.assert_allclose(sample.homography_matrix, expected, atol=0.02)
+
+
+# ---------------------------------------------------------------- distractors
+
+
+@pytest.fixture
+def crowd(tmp_path):
+    """A pedestrian, one who is not considered, a static person, a reflection, a car."""
+    rows = [
+        '1,1,10,10,20,30,1,1,1',
+        '1,2,12,10,20,30,0,1,1',
+        '1,3,14,10,20,30,1,7,1',
+        '1,4,16,10,20,30,0,12,1',
+        '1,5,18,10,20,30,1,3,1',
+    ]
+    make_sequence(tmp_path / 'train', 'a', rows)
+    convert(str(tmp_path / 'train'), str(tmp_path / 'ann.json'))
+    return tmp_path
+
+
+DISTRACTORS = ('static_person', 'reflection')
+
+
+def flags(dataset):
+    return {
+        i['mot_instance_id']: (i['bbox_label'], i['ignore_flag'], i['distractor'])
+        for i in instances(dataset)['a', 0]
+    }
+
+
+def test_testing_with_distractors_keeps_all_boxes_but_scores_the_classes_only(crowd):
+    dataset = build(crowd, test_mode=True, distractors=DISTRACTORS)
+    assert flags(dataset) == {
+        1: (0, 0, False),
+        2: (0, 1, False),
+        3: (-1, 1, True),
+        4: (-1, 1, True),
+        5: (-1, 1, False),
+    }
+    assert dataset.num_ids == 2
+    assert flags(build(crowd, test_mode=True)) == {1: (0, 0, False), 2: (0, 1, False)}
+
+
+def test_training_never_sees_distractors(crowd):
+    dataset = build(crowd, distractors=DISTRACTORS)
+    assert flags(dataset) == {1: (0, 0, False)}
+    assert dataset.num_ids == 1
+    # Nor does its file need to have such categories.
+    build(crowd, distractors=('robot',))
+
+
+def test_distractors_are_no_targets_when_packed(crowd):
+    pipeline = [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'mmtrack.LoadTrackAnnotations', 'with_instance_id': True},
+        {'type': 'mmkd.Letterbox', 'scale': (96, 64)},
+        {'type': 'mmtrack.PackTrackInputs', 'pack_single_img': True},
+    ]
+    config = {
+        'type': 'mmkd.MOTDataset',
+        'data_root': str(crowd),
+        'ann_file': 'ann.json',
+        'data_prefix': {'img_path': 'train'},
+        'test_mode': True,
+        'distractors': DISTRACTORS,
+        'pipeline': pipeline,
+    }
+    sample = DATASETS.build(config)[0]['data_samples']
+    assert sample.gt_instances.labels.tolist() == [0]
+    assert sample.ignored_instances.labels.tolist() == [0, -1, -1, -1]
+    assert [i['distractor'] for i in sample.instances] == [False, False, True, True, False]
+
+
+def test_mistaken_distractors(crowd):
+    with pytest.raises(MMKDError, match="no category 'static_persn', which distractors.*'static_p"):
+        build(crowd, test_mode=True, distractors=('static_persn',))
+    with pytest.raises(MMKDError, match="'pedestrian' is both a class and one of the distractors"):
+        build(crowd, test_mode=True, distractors='pedestrian')

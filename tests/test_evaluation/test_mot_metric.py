@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import multiprocessing
 import os
 
@@ -13,7 +12,7 @@ from mmkd.errors import MMKDError
 from mmkd.evaluation import MOTMetric
 from mmkd.evaluation.sequences import gather_sequences, sequence_name
 
-trackeval = pytest.importorskip('trackeval')
+pytest.importorskip('trackeval')
 
 
 def instance(box, track, label=0, **extra):
@@ -131,6 +130,26 @@ def test_instances_that_are_not_ground_truth():
     assert scores['mot/FP'] == 1
 
 
+def test_predictions_on_distractors_are_forgiven():
+    def of_distractor(x, **extra):
+        return instance(box(x), 7, -1, ignore_flag=1, distractor=True, **extra)
+
+    def false_alarms(truth, predicted):
+        return score([sample(0, [instance(box(0), 0), *truth], predicted, 1)])['mot/FP']
+
+    on_person, near, off = (box(0), 1), (box(53), 2), (box(54), 2)
+    assert false_alarms([of_distractor(50)], [on_person, near]) == 0  # IoU 7 / 13
+    assert false_alarms([of_distractor(50)], [on_person, off]) == 1  # IoU 6 / 14
+    # A distractor excuses one prediction, the better one.
+    assert false_alarms([of_distractor(50)], [on_person, near, (box(51), 3)]) == 1
+    # What is ignored without being a distractor takes its prediction away from it.
+    other = dict(of_distractor(52), distractor=False)
+    assert false_alarms([other, of_distractor(50)], [on_person, (box(52), 3)]) == 1
+    # A person in front of a distractor is still found.
+    scores = score([sample(0, [instance(box(0), 0), of_distractor(3)], [on_person], 1)])
+    assert (scores['mot/FN'], scores['mot/FP'], scores['mot/MOTA']) == (0, 0, 100)
+
+
 @pytest.mark.parametrize(
     ('truth', 'predicted', 'expected'),
     [
@@ -143,95 +162,6 @@ def test_nothing_there_gives_numbers(truth, predicted, expected):
     scores = score([sample(i, truth, predicted, 3) for i in range(3)])
     assert all(np.isfinite(value) for value in scores.values())
     assert {key: scores[f'mot/{key}'] for key in expected} == expected
-
-
-# ---------------------------------------------------------------- parity with TrackEval's files
-
-
-def trackeval_on_files(tmp_path, videos, threshold):
-    """TrackEval's own command line path: MOTChallenge text files, no preprocessing."""
-
-    def line(s, row):
-        return ','.join([str(s['frame_id'] + 1), *(repr(float(v)) for v in row)]) + '\n'
-
-    (tmp_path / 'gt').mkdir()
-    (tmp_path / 'pred/ours').mkdir(parents=True)
-    for name, samples in videos.items():
-        with open(tmp_path / f'gt/{name}.txt', 'w') as gt, open(
-            tmp_path / f'pred/ours/{name}.txt', 'w'
-        ) as pred:
-            for s in samples:
-                for item in s['instances']:
-                    x1, y1, x2, y2 = item['bbox']
-                    row = (item['instance_id'], x1, y1, x2 - x1, y2 - y1, 1, 1, 1)
-                    gt.write(line(s, row))
-                tracks = s['pred_track_instances']
-                for (x1, y1, x2, y2), i in zip(tracks['bboxes'].double(), tracks['instances_id']):
-                    row = (i, x1, y1, x2 - x1, y2 - y1, 1, -1, -1, -1)
-                    pred.write(line(s, row))
-    config = trackeval.datasets.MotChallenge2DBox.get_default_dataset_config()
-    config.update(
-        GT_FOLDER=str(tmp_path / 'gt'),
-        TRACKERS_FOLDER=str(tmp_path / 'pred'),
-        TRACKERS_TO_EVAL=['ours'],
-        TRACKER_SUB_FOLDER='',
-        SEQ_INFO={name: len(samples) for name, samples in videos.items()},
-        GT_LOC_FORMAT='{gt_folder}/{seq}.txt',
-        SKIP_SPLIT_FOL=True,
-        DO_PREPROC=False,
-        PRINT_CONFIG=False,
-    )
-    options = {'THRESHOLD': threshold, 'PRINT_CONFIG': False}
-    metrics = [
-        trackeval.metrics.HOTA(),
-        trackeval.metrics.CLEAR(options),
-        trackeval.metrics.Identity(options),
-    ]
-    evaluator = trackeval.Evaluator(
-        dict(
-            trackeval.Evaluator.get_default_eval_config(),
-            PRINT_RESULTS=False,
-            PRINT_CONFIG=False,
-            TIME_PROGRESS=False,
-            OUTPUT_SUMMARY=False,
-            OUTPUT_DETAILED=False,
-            PLOT_CURVES=False,
-            LOG_ON_ERROR=None,
-            BREAK_ON_ERROR=True,
-        )
-    )
-    result, _ = evaluator.evaluate([trackeval.datasets.MotChallenge2DBox(config)], metrics)
-    return result['MotChallenge2DBox']['ours']
-
-
-@pytest.mark.parametrize('threshold', [0.5, 0.7])
-def test_parity_with_trackeval_on_files(tmp_path, threshold, capsys):
-    videos = {
-        'A': random_video(0, 60, folder='x/A/img1', video_id=1),
-        'B': random_video(1, 40, people=9, folder='x/B/img1', video_id=2),
-        'C': [sample(i, [instance(box(0), 0)], [], 5, 'x/C/img1', 3) for i in range(5)],
-    }
-    (tmp_path / 'pred').mkdir()
-    official = trackeval_on_files(tmp_path, videos, threshold)
-    prefix = tmp_path / 'scores'
-    samples = [s for video in videos.values() for s in video]
-    scores = score(samples, track_iou_thr=threshold, outfile_prefix=str(prefix))
-    table = json.loads((tmp_path / 'scores.json').read_text())['overall']
-    assert list(table) == ['A', 'B', 'C', 'COMBINED']
-    for name, row in table.items():
-        theirs = official[name if name != 'COMBINED' else 'COMBINED_SEQ']['pedestrian']
-        for key in ('HOTA', 'DetA', 'AssA'):
-            assert row[key] == pytest.approx(100 * np.mean(theirs['HOTA'][key]), abs=1e-6)
-        assert row['MOTA'] == pytest.approx(100 * theirs['CLEAR']['MOTA'], abs=1e-6)
-        assert row['IDF1'] == pytest.approx(100 * theirs['Identity']['IDF1'], abs=1e-6)
-        for ours, field in zip(
-            ('IDSW', 'MT', 'ML', 'FP', 'FN'), ('IDSW', 'MT', 'ML', 'CLR_FP', 'CLR_FN')
-        ):
-            assert row[ours] == theirs['CLEAR'][field]
-    assert scores == {f'mot/{k}': pytest.approx(v) for k, v in table['COMBINED'].items()}
-    # The data was neither trivial nor hopeless.
-    assert 10 < table['COMBINED']['MOTA'] < 95
-    assert table['COMBINED']['IDSW'] > 5
 
 
 # ---------------------------------------------------------------- classes, order, processes
@@ -349,12 +279,24 @@ def test_names_stay_distinct():
 
 def test_an_id_twice_in_a_frame():
     with pytest.raises(
-        MMKDError, match="Id 4 occurs 2 times among the predictions of frame 0.*'A'"
+        MMKDError, match="Id 4 occurs 2 times among the predictions for '.*/A/img1/000001.jpg'"
     ):
         score([sample(0, [], [(box(0), 4), (box(9), 4)], 1)])
     truth = [instance(box(0), 4), instance(box(9), 4)]
     with pytest.raises(MMKDError, match='ground truth'):
         score([sample(0, truth, [], 1)])
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_box_that_is_no_box(value):
+    with pytest.raises(MMKDError, match='id 4 among the predictions.*finite'):
+        score([sample(0, [], [(box(9), 2), (box(value), 4)], 1)])
+
+
+def test_mistakes_are_told_at_the_frame_and_not_at_the_end():
+    metric = MOTMetric()
+    with pytest.raises(MMKDError, match='finite'):
+        metric.process(None, [sample(0, [], [(box(float('nan')), 4)], 9)])
 
 
 def test_missing_fields_and_no_frames():
@@ -368,13 +310,24 @@ def test_missing_fields_and_no_frames():
         MOTMetric(track_iou_thr=50)
 
 
-def test_a_part_of_a_video_is_announced(caplog):
+@pytest.fixture
+def log(caplog):
     from mmengine.logging import MMLogger
 
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
-    try:
-        score([sample(0, [], [], 9)])
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert "part of the frames was scored of: 'A'" in caplog.text
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_a_part_of_a_video_is_announced(log):
+    score([sample(0, [], [], 9)])
+    assert "part of the frames was scored of: 'A'" in log.text
+
+
+def test_a_test_set_without_ground_truth_is_announced(log):
+    score([sample(0, [], [(box(0), 1)], 1), sample(0, [], [], 1, folder='x/B/img1')])
+    assert 'no ground truth' in log.text
+    log.clear()
+    score([sample(0, [], [], 1), sample(0, [instance(box(0), 1)], [], 1, folder='x/B/img1')])
+    assert 'no ground truth' not in log.text
