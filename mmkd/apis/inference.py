@@ -72,7 +72,8 @@ def init_tracker(
 def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
     """Loads what belongs to a model and says what does not.
 
-    Entries under ``distill.`` belong to a distiller, not to its student, and are passed over.
+    What only training uses is passed over: entries under ``distill.``, which belong to a distiller
+    and not to its student, and identity classifiers.
 
     Raises:
         MMKDError: If there is no such file, it cannot be read, or it has nothing of this model.
@@ -96,7 +97,7 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
         )
     resized = sorted(k for k in state if k in own and k not in fitting)
     missing = sorted(k for k in own if k not in state)
-    unknown = sorted(k for k in state if k not in own and not k.startswith('distill.'))
+    unknown = sorted(k for k in state if k not in own and not _is_for_training(k))
     for keys, what in (
         (missing, 'missing in the checkpoint, so they keep their initial values'),
         (resized, 'of another size in the checkpoint, so they keep their initial values'),
@@ -224,6 +225,10 @@ def _check_device(device: str | torch.device) -> torch.device:
 
 def _name_of(config: str | Path | Config) -> str:
     return repr(config.filename if isinstance(config, Config) else str(config))
+
+
+def _is_for_training(key: str) -> bool:
+    return key.startswith('distill.') or key.rpartition('.')[0].endswith('.id_classifier')
 
 
 def _without_module(key: str) -> str:

@@ -85,28 +85,50 @@ def test_a_kd_config_gives_the_student(config, tmp_path):
     assert len(list(track_video(student, [toy.scene(0)]))) == 1
 
 
-def test_what_does_not_fit_is_told(config, tmp_path, caplog):
+@pytest.fixture
+def log(caplog):
     from mmengine.logging import MMLogger
 
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize(
+    ('key', 'silent'),
+    [
+        ('head.id_classifier.weight', True),
+        ('module.head.id_classifier.bias', True),
+        ('distill.neck.transform.weight', True),
+        ('head.id_classifiers.weight', False),
+        ('id_classifier', False),
+        ('head.id_branch.weight', False),
+        ('backbone.distill.weight', False),
+    ],
+)
+def test_only_what_training_alone_needs_is_silent(config, tmp_path, log, key, silent):
+    model = init_tracker(config)
+    log.clear()
+    load_weights(model, save(model, tmp_path / 'a.pth', **{key: torch.ones(2)}))
+    assert ('in the checkpoint but not in the model' in log.text) is not silent
+    if silent:
+        assert all(record.levelname == 'INFO' for record in log.records)
+
+
+def test_what_does_not_fit_is_told(config, tmp_path, log):
     model = init_tracker(config)
     state = model.state_dict()
     state['conv.weight'] = torch.ones(9, 3, 1, 1)
     state['other.weight'] = torch.ones(1)
     del state['conv.bias']
     torch.save(state, tmp_path / 'odd.pth')
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    try:
-        load_weights(model, tmp_path / 'odd.pth')
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert (
-        "missing in the checkpoint, so they keep their initial values: 'conv.bias'" in caplog.text
-    )
+    load_weights(model, tmp_path / 'odd.pth')
+    assert "missing in the checkpoint, so they keep their initial values: 'conv.bias'" in log.text
     assert "of another size in the checkpoint, so they keep their initial values: 'conv.w" in (
-        caplog.text
+        log.text
     )
-    assert "not in the model: 'other.weight'" in caplog.text
+    assert "not in the model: 'other.weight'" in log.text
 
 
 def test_a_checkpoint_of_something_else_is_refused(config, tmp_path):
