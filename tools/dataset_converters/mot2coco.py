@@ -29,9 +29,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--frames', help='only these frames of each sequence, e.g. 1:400')
     parser.add_argument(
         '--split-half',
-        action='store_true',
+        nargs='?',
+        const='mmtrack',
+        choices=('mmtrack', 'fairmot'),
         help='also write half-train and half-val: each sequence cut after n // 2 + 1 frames, as '
-        'mmtrack does (FairMOT cuts one frame earlier)',
+        'mmtrack does (default), or after n // 2, as FairMOT does',
     )
     parser.add_argument(
         '--detector',
@@ -59,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
     if args.split_half:
         if args.frames:
             raise MMKDError('--frames and --split-half cannot both choose the frames.')
-        jobs.update({f'{prefix}half-train': half('train'), f'{prefix}half-val': half('val')})
+        parts = {which: half(which, args.split_half) for which in ('train', 'val')}
+        jobs.update({f'{prefix}half-{which}': choose for which, choose in parts.items()})
     targets = {name: Path(args.output) / f'{name}.json' for name in jobs}
     there = [str(path) for path in targets.values() if path.exists()]
     if there and not args.force:
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
                 f'{row["ids"]:5} ids'
             )
             for reason, count in row['skipped'].items():
-                print(f'  {"":{width}}  left out: {count} lines, {reason}')
+                print(f'  {"":{width}}  left out: {count} x {reason}')
         print(
             f'  {"in all":{width}}  {report["frames"]:6} frames  {report["boxes"]:8} boxes  '
             f'{report["ids"]:5} ids'

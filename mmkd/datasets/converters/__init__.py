@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .crowdhuman import convert_crowdhuman
+from .jde import convert_jde
 from .mot import convert
 from .video import extract_sequence
 
-__all__ = ['convert', 'extract_sequence']
+__all__ = ['convert', 'convert_crowdhuman', 'convert_jde', 'extract_sequence']

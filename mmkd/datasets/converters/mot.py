@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import Callable, Dict, List, Tuple
 
 from mmkd.errors import MMKDError, nearest
 
+from .badlines import BadLines
+from .coco import free_path, write_json
 from .motchallenge import Row, Sequence, read_gt, read_sequence
 
 DETECTORS = ('FRCNN', 'SDP', 'DPM')
@@ -65,9 +65,7 @@ def convert(
     Raises:
         MMKDError: If there is nothing to convert, or something in it is wrong.
     """
-    out_path = Path(out_file)
-    if out_path.exists() and not force:
-        raise MMKDError(f"'{out_path}' exists. Overwrite it with --force.")
+    out_path = free_path(out_file, force)
     names = MOT_CLASSES if classes is None else classes
     category_of = {class_id: i for i, class_id in enumerate(sorted(names), start=1)}
     content = {
@@ -87,16 +85,17 @@ def convert(
     people: Dict[Tuple[str, int], int] = {}
     report = []
     for path in folders:
-        sequence = read_sequence(path, fps, lenient=skip_bad)
-        rows, skipped = [], Counter()
+        bad = BadLines(skip_bad)
+        sequence = read_sequence(path, fps, bad)
+        rows = []
         if has_gt[path]:
             rows, skipped = read_gt(path / 'gt' / 'gt.txt', sequence.frames, skip_bad)
             rows, ignored = _known_classes(rows, names, path, strict=classes is None)
-            skipped.update(ignored)
+            bad.counts.update(skipped + ignored)
         report.append(_add_sequence(content, sequence, rows, frames, category_of, people))
-        report[-1]['skipped'] = dict(skipped)
+        report[-1]['skipped'] = dict(bad.counts)
     content['num_instances'] = len(people)
-    _write(out_path, content)
+    write_json(out_path, content)
     considered = {
         ann['instance_id']
         for ann in content['annotations']
@@ -155,17 +154,17 @@ def split_detector(name: str) -> Tuple[str, str | None]:
     return (match.group(1), match.group(2)) if match else (name, None)
 
 
-def half(which: str) -> FrameFilter:
-    """The first or second half of each sequence, split as mmtrack does: after n // 2 + 1 frames.
-
-    FairMOT's list of MOT17's first halves ends one frame earlier.
+def half(which: str, style: str = 'mmtrack') -> FrameFilter:
+    """The first or second half of each sequence.
 
     Args:
         which: 'train' (first half) or 'val'.
+        style: 'mmtrack' cuts after n // 2 + 1 frames, 'fairmot' after n // 2
+            (``src/gen_data_path.py`` of https://github.com/ifzhang/FairMOT).
     """
 
     def choose(numbers: List[int]) -> List[int]:
-        middle = len(numbers) // 2 + 1
+        middle = len(numbers) // 2 + (style == 'mmtrack')
         return numbers[:middle] if which == 'train' else numbers[middle:]
 
     return choose
@@ -295,11 +294,3 @@ def _add_sequence(
                 }
             )
     return {'name': sequence.name, 'frames': len(chosen), 'boxes': boxes, 'ids': len(ids)}
-
-
-def _write(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A reader never sees half a file, even if this process is stopped.
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(json.dumps(content, separators=(',', ':')), encoding='utf-8')
-    os.replace(partial, path)

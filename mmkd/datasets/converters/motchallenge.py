@@ -8,9 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-import cv2
-
 from mmkd.errors import MMKDError
+
+from .badlines import BadLines
+from .images import read_header
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 
@@ -39,53 +40,64 @@ class Sequence(NamedTuple):
     fps: float
 
 
-def read_sequence(folder: Path, fps: float | None = None, lenient: bool = False) -> Sequence:
+def read_sequence(folder: Path, fps: float | None = None, bad: BadLines | None = None) -> Sequence:
     """Reads a sequence's seqinfo.ini, or finds out the same from its images.
 
     Args:
         folder: Holds ``seqinfo.ini`` (may be missing) and the folder of images.
         fps: Overrides the file's. Without either, 30 is assumed.
-        lenient: Accept fewer images than the file promises.
+        bad: Is told of images that are missing, not readable, or of another size than the first
+            readable one; such frames are not in the result. None: stop at the first.
 
     Raises:
         MMKDError: If there are no images, if their names are no frame numbers, or if the file
             and the images disagree.
     """
+    bad = bad or BadLines()
     info = _read_seqinfo(folder / 'seqinfo.ini')
     img_dir = info.get('imdir', 'img1')
     frames = _list_frames(folder / img_dir)
     if 'seqlength' in info:
         length = _number(info, 'seqlength', folder)
         missing = [frame for frame in range(1, length + 1) if frame not in frames]
-        if missing and not lenient:
-            raise MMKDError(
-                f'{folder}/seqinfo.ini says {length} frames, but {len(missing)} images are '
-                f'missing in {folder / img_dir}, the first one of frame {missing[0]}. Complete the '
-                f'sequence, or use what is there with --skip-bad.'
-            )
+        for frame in missing:
+            detail = f', of frame {frame} ({len(missing)} of {length} are missing)'
+            bad.add(f'{folder / img_dir}', 'an image that is missing', detail)
         frames = {frame: name for frame, name in frames.items() if frame <= length}
-    first = folder / img_dir / next(iter(frames.values()))
-    image = cv2.imread(str(first))
-    if image is None:
-        raise MMKDError(f"The image '{first}' cannot be read.")
-    height, width = image.shape[:2]
+    size, usable = None, {}
+    for frame, name in frames.items():
+        path = folder / img_dir / name
+        header = read_header(path)
+        if header is None:
+            bad.add(str(path), 'an image that cannot be read')
+            continue
+        size = size or header.loaded_size
+        if header.loaded_size != size:
+            detail = ', {}x{} and not {}x{}'.format(*header.loaded_size, *size)
+            bad.add(str(path), 'an image of another size than the first', detail)
+            continue
+        usable[frame] = name
+    if not usable:
+        raise MMKDError(f"No image in '{folder / img_dir}' can be used.")
+    width, height = size
     told = (_number(info, 'imwidth', folder, width), _number(info, 'imheight', folder, height))
-    if told != (width, height):
+    if told != size:
         raise MMKDError(
-            f"{folder}/seqinfo.ini says {told[0]}x{told[1]} pixels, but '{first.name}' has "
+            f'{folder}/seqinfo.ini says {told[0]}x{told[1]} pixels, but its images have '
             f'{width}x{height}: boxes and images would not match.'
         )
     rate = fps if fps is not None else _number(info, 'framerate', folder, 30)
-    return Sequence(folder.name, folder, img_dir, frames, width, height, rate)
+    return Sequence(folder.name, folder, img_dir, usable, width, height, rate)
 
 
 def read_gt(
     path: Path, frames: Dict[int, str] | None, skip_bad: bool = False
 ) -> Tuple[List[Row], Counter]:
-    """Reads a gt.txt.
+    """Reads a gt.txt, in any order of rows.
 
     Columns are frame, id, x, y, w, h, conf and, where the benchmark has them, class and
-    visibility; MOT15 has -1 there, which reads as class 1 (pedestrian) and visibility 1.
+    visibility. MOT15 has three others there, -1 or a place in the world, which say nothing of
+    the class: these rows read as class 1 (pedestrian) and visibility 1.
 
     Args:
         path: The file.
@@ -98,7 +110,7 @@ def read_gt(
     Raises:
         MMKDError: At a bad row, with file, line and what is wrong with it.
     """
-    rows, skipped, seen = [], Counter(), {}
+    bad, good, seen = BadLines(skip_bad), {}, {}
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except UnicodeDecodeError as error:
@@ -106,52 +118,58 @@ def read_gt(
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
-        problem, row = _parse_row(text, number)
-        if not problem and (row.frame < 1 if frames is None else row.frame not in frames):
-            problem = 'a frame without an image'
-            there = f'{min(frames)} to {max(frames)}' if frames else '1 and up'
-            reason = f'{problem}, {row.frame} (there are {there})'
-        elif not problem and row.track >= 0 and (row.frame, row.track) in seen:
-            problem = 'same frame and id as an earlier line'
-            reason = f'{problem}, line {seen[row.frame, row.track]}'
-        else:
-            reason = problem
+        detail, (problem, values) = '', _parse_row(text)
         if not problem:
-            seen[row.frame, row.track] = number
-            rows.append(row)
-        elif skip_bad:
-            skipped[problem] += 1
+            frame, track = int(values[0]), int(values[1])
+            if frame < 1 if frames is None else frame not in frames:
+                there = f'{min(frames)} to {max(frames)}' if frames else '1 and up'
+                problem, detail = 'a frame without an image', f', {frame} (there are {there})'
+            elif track >= 0 and (frame, track) in seen:
+                problem = 'same frame and id as an earlier line'
+                detail = f', line {seen[frame, track]}'
+        if problem:
+            bad.add(f'{path}, line {number}', problem, detail, text)
         else:
-            raise MMKDError(
-                f"{path}, line {number}: {reason}. The line is '{text.strip()[:80]}'. Repair it, "
-                f'or leave such lines out with --skip-bad.'
-            )
-    return rows, skipped
+            seen[frame, track] = number
+            good[number] = values
+    has_class = not any(_is_world(values) for values in good.values())
+    return [_make_row(values, number, has_class) for number, values in good.items()], bad.counts
 
 
-def _parse_row(text: str, line: int) -> Tuple[str, Row | None]:
-    """Returns (what is wrong, row); one of them is empty."""
+def _parse_row(text: str) -> Tuple[str, List[float]]:
+    """Returns (what is wrong or '', numbers of the row)."""
     fields = text.strip().rstrip(',').split(',')
     if len(fields) < 7:
-        return f'{len(fields)} columns where at least 7 are needed', None
+        return f'{len(fields)} columns where at least 7 are needed', []
     try:
-        values = [float(field) for field in fields[:9]]
+        values = [float(field) for field in fields[:10]]
     except ValueError:
-        return 'something that is not a number', None
+        return 'something that is not a number', []
     if not all(math.isfinite(value) for value in values):
-        return 'a number that is not finite', None
-    frame, track, x, y, w, h, conf = values[:7]
-    if frame != int(frame) or track != int(track):
-        return 'a frame or id that is not a whole number', None
-    if w <= 0 or h <= 0:
-        return 'a box without area', None
-    class_id = int(values[7]) if len(values) > 7 else -1
-    visibility = values[8] if len(values) > 8 else -1.0
-    return '', Row(
-        frame=int(frame),
-        track=int(track),
-        bbox=(x, y, w, h),
-        conf=conf,
+        return 'a number that is not finite', []
+    if values[0] != int(values[0]) or values[1] != int(values[1]):
+        return 'a frame or id that is not a whole number', []
+    if values[4] <= 0 or values[5] <= 0:
+        return 'a box without area', []
+    if len(values) in (8, 9) and values[7] != int(values[7]):
+        return 'a class that is not a whole number', []
+    return '', values
+
+
+def _is_world(values: List[float]) -> bool:
+    """Whether columns 8 to 10 are a place in the world: no class is broken or negative."""
+    return len(values) == 10 and (values[7] != int(values[7]) or values[7] < 0)
+
+
+def _make_row(values: List[float], line: int, has_class: bool) -> Row:
+    has_class = has_class or len(values) != 10
+    class_id = int(values[7]) if has_class and len(values) > 7 else -1
+    visibility = values[8] if has_class and len(values) > 8 else -1.0
+    return Row(
+        frame=int(values[0]),
+        track=int(values[1]),
+        bbox=tuple(values[2:6]),
+        conf=values[6],
         class_id=1 if class_id < 0 else class_id,
         visibility=1.0 if visibility < 0 else visibility,
         line=line,

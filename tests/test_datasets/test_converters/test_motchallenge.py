@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmkd.datasets.converters.badlines import BadLines
 from mmkd.datasets.converters.motchallenge import read_gt, read_sequence
 from mmkd.errors import MMKDError
 
@@ -113,9 +114,11 @@ def test_frames_sort_as_numbers(tmp_path):
 def test_missing_images_are_told_or_accepted(tmp_path):
     folder = make_sequence(tmp_path, 'x', None)
     (folder / 'img1' / '000002.jpg').unlink()
-    with pytest.raises(MMKDError, match='says 4 frames, but 1 images are missing.*frame 2'):
+    with pytest.raises(MMKDError, match='missing, of frame 2 .1 of 4 are missing.*--skip-bad'):
         read_sequence(folder)
-    assert list(read_sequence(folder, lenient=True).frames) == [1, 3, 4]
+    bad = BadLines(skip=True)
+    assert list(read_sequence(folder, bad=bad).frames) == [1, 3, 4]
+    assert bad.counts == {'an image that is missing': 1}
 
 
 def test_images_past_seqlength_are_left_out(tmp_path):
@@ -128,7 +131,7 @@ def test_images_past_seqlength_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ('old', 'new', 'message'),
     [
-        ('imWidth=64', 'imWidth=65', 'says 65x48 pixels.*has 64x48'),
+        ('imWidth=64', 'imWidth=65', 'says 65x48 pixels.*have 64x48'),
         ('[Sequence]', '', 'no readable section'),
         ('frameRate=25', 'frameRate=fast', "'fast' is no valid framerate"),
         ('seqLength=4', 'seqLength=0', "'0' is no valid seqlength"),

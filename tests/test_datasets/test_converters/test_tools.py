@@ -27,7 +27,7 @@ def test_mot2coco_writes_the_whole_and_the_halves(monkeypatch, tmp_path, capsys)
     names = ['half-train.json', 'half-val.json', 'train.json']
     assert sorted(p.name for p in (tmp_path / 'ann').iterdir()) == names
     out = capsys.readouterr().out
-    assert 'left out: 1 lines' in out
+    assert 'left out: 1 x' in out
     assert '1 ids' in out
     with pytest.raises(SystemExit, match='error: These files exist.*--force'):
         call(monkeypatch, 'mot2coco.py', '-i', tmp_path / 'train', '-o', tmp_path / 'ann')
