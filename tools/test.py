@@ -3,8 +3,18 @@
 import argparse
 import os.path as osp
 import sys
+from typing import Optional
 
-from mmkd.apis.experiment import add_common_arguments, build_runner, load_config
+from mmengine.config import Config
+
+from mmkd.apis.experiment import (
+    add_common_arguments,
+    add_speed_arguments,
+    build_runner,
+    enable_compile,
+    load_config,
+    set_amp_dtype,
+)
 from mmkd.errors import MMKDError
 
 
@@ -14,6 +24,18 @@ def parse_args():
     # mim passes the checkpoint by its place, mmtrack's users by its name.
     parser.add_argument('checkpoint_by_place', nargs='?', metavar='checkpoint', help='weights')
     parser.add_argument('--checkpoint', help='the same, by name')
+    parser.add_argument(
+        '--scores',
+        metavar='PREFIX',
+        help='also write the tables of scores to PREFIX.json and PREFIX.csv',
+    )
+    parser.add_argument(
+        '--tracks-dir',
+        metavar='DIR',
+        help="write every sequence's tracks to DIR/<sequence>.txt, as MOTChallenge's server reads "
+        'them',
+    )
+    add_speed_arguments(parser)
     add_common_arguments(parser)
     args = parser.parse_args()
     if args.checkpoint and args.checkpoint_by_place:
@@ -24,9 +46,38 @@ def parse_args():
     return args
 
 
+def add_outputs(cfg: Config, scores: Optional[str], tracks_dir: Optional[str]) -> None:
+    """Tells the evaluators of the config what to write."""
+    if cfg.get('test_evaluator') is None:
+        if scores or tracks_dir:
+            raise MMKDError(
+                'The config has no test_evaluator, which --scores and --tracks-dir need.'
+            )
+        return
+    evaluators = cfg.test_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+    if scores:
+        writers = [item for item in evaluators if item.type in ('mmkd.MOTMetric', 'MOTMetric')]
+        if not writers:
+            raise MMKDError(
+                '--scores is written by mmkd.MOTMetric, but the config is scored by '
+                f'{", ".join(item.type for item in evaluators)}.'
+            )
+        writers[0].outfile_prefix = scores
+    if tracks_dir:
+        evaluators.append(dict(type='mmkd.MOTResults', out_dir=tracks_dir))
+    cfg.test_evaluator = evaluators
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
+    add_outputs(cfg, args.scores, args.tracks_dir)
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+        set_amp_dtype(args.amp_dtype)
+    if args.compile:
+        enable_compile(cfg)
     is_local = '://' not in args.checkpoint
     if is_local and not osp.isfile(args.checkpoint):
         raise MMKDError(f'There is no checkpoint {args.checkpoint!r}.')

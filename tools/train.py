@@ -2,20 +2,24 @@
 
 import argparse
 import sys
+from typing import Optional
 
 from mmengine.config import Config
 from mmengine.device import is_cuda_available, is_npu_available
 
-from mmkd.apis.experiment import add_common_arguments, build_runner, load_config
+from mmkd.apis.experiment import (
+    add_common_arguments,
+    add_speed_arguments,
+    build_runner,
+    enable_compile,
+    load_config,
+)
 from mmkd.errors import MMKDError
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='training config file')
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (bfloat16 where there is no GPU)'
-    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -28,12 +32,21 @@ def parse_args():
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or from the latest one in the work dir',
     )
+    add_speed_arguments(parser)
     add_common_arguments(parser)
     return parser.parse_args()
 
 
-def enable_amp(cfg: Config) -> None:
-    """Puts the optimiser under mixed precision, whatever this machine computes on."""
+def enable_amp(cfg: Config, dtype: Optional[str] = None) -> None:
+    """Puts the optimiser under mixed precision, whatever this machine computes on.
+
+    Args:
+        cfg: The config, which is changed.
+        dtype: 'float16' (on a GPU only), 'bfloat16', or None for the machine's usual one.
+    """
+    has_gpu = is_cuda_available() or is_npu_available()
+    if dtype == 'float16' and not has_gpu:
+        raise MMKDError('--amp-dtype float16 needs a GPU; processors train with bfloat16.')
     wrapper = cfg.optim_wrapper
     if wrapper.type in ('AmpOptimWrapper', 'mmkd.Bf16OptimWrapper'):
         print(f'--amp: the config already trains with {wrapper.type}.')
@@ -42,7 +55,7 @@ def enable_amp(cfg: Config) -> None:
             "--amp replaces optim_wrapper.type='OptimWrapper', but the config has "
             f'{wrapper.type!r}.'
         )
-    elif is_cuda_available() or is_npu_available():
+    elif has_gpu and dtype != 'bfloat16':
         wrapper.type = 'AmpOptimWrapper'
         wrapper.loss_scale = 'dynamic'
     else:
@@ -63,7 +76,9 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.amp:
-        enable_amp(cfg)
+        enable_amp(cfg, args.amp_dtype)
+    if args.compile:
+        enable_compile(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
     if args.resume == 'auto':

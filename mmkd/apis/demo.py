@@ -6,7 +6,7 @@ import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, TextIO
+from typing import Iterator, TextIO
 
 import numpy as np
 from mmengine.structures import InstanceData
@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mmkd.errors import MMKDError
+from mmkd.evaluation.mot_results import mot_lines
 from mmkd.visualization import TrackPainter, VideoWriter
 
 from .frames import Frames
@@ -99,22 +100,6 @@ def run_demo(
         if part.exists():
             part.unlink()
     return DemoResult(text_path, video_path, count, len(seen))
-
-
-def mot_lines(frame: int, tracks: InstanceData) -> List[str]:
-    """Tracks of one frame in MOTChallenge's format: ``frame,id,x,y,w,h,score,-1,-1,-1``.
-
-    Args:
-        frame: Number of the frame, from 1 on.
-        tracks: ``bboxes`` (k, 4) xyxy, ``scores`` and ``instances_id`` (k,).
-    """
-    lines = []
-    for (x1, y1, x2, y2), score, track_id in zip(
-        tracks.bboxes.tolist(), tracks.scores.tolist(), tracks.instances_id.tolist()
-    ):
-        box = f'{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f}'
-        lines.append(f'{frame},{track_id},{box},{score:.4f},-1,-1,-1\n')
-    return lines
 
 
 def _paint(painter: TrackPainter, image: np.ndarray, tracks: InstanceData) -> np.ndarray:

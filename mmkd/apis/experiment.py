@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import os.path as osp
+import sys
 from importlib.util import find_spec
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.utils import digit_version
 
 from mmkd.errors import MMKDError
 
@@ -34,6 +37,52 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch has written it both ways over the years.
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+
+
+def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Mixed precision and compilation, which training and testing have in common."""
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (bfloat16 where there is no GPU)'
+    )
+    parser.add_argument(
+        '--amp-dtype',
+        choices=['float16', 'bfloat16'],
+        help='the type that --amp computes in; float16 on a GPU and bfloat16 elsewhere if unset',
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help="torch.compile (the config's key 'compile')"
+    )
+
+
+def set_amp_dtype(dtype: str | None) -> None:
+    """Sets what mmengine's loops compute in when they are told ``fp16=True``.
+
+    Args:
+        dtype: 'float16', 'bfloat16', or None for torch's usual one.
+
+    Raises:
+        MMKDError: For float16 without a GPU, which mmengine does not do.
+    """
+    if dtype == 'float16' and not torch.cuda.is_available():
+        raise MMKDError('--amp-dtype float16 needs a GPU; processors compute in bfloat16.')
+    if dtype is not None and torch.cuda.is_available():
+        # Also what mmengine asks on torch 2.0, which has no set_autocast_dtype yet.
+        torch.set_autocast_gpu_dtype(getattr(torch, dtype))
+
+
+def enable_compile(cfg: Config) -> None:
+    """Switches torch.compile on, with the config's options for it if it has any.
+
+    Raises:
+        MMKDError: If this torch cannot compile with this Python.
+    """
+    if digit_version(torch.__version__) < digit_version('2.1') and sys.version_info >= (3, 11):
+        raise MMKDError(
+            f'--compile: torch {torch.__version__} cannot compile under Python 3.11 and later; '
+            'the modern dependency set can (tools/setup_env.sh).'
+        )
+    if not cfg.get('compile'):
+        cfg.compile = True
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -84,3 +84,55 @@ def test_auto_scale_lr_needs_the_batch_size_that_the_rate_is_for(train):
     assert cfg.auto_scale_lr.enable
     with pytest.raises(MMKDError, match='base_batch_size'):
         train['enable_auto_scale_lr'](Config({}))
+
+
+def test_amp_in_a_chosen_type(train, monkeypatch):
+    def wrapper(dtype, has_gpu):
+        namespace = train['enable_amp'].__globals__
+        monkeypatch.setitem(namespace, 'is_cuda_available', lambda: has_gpu)
+        monkeypatch.setitem(namespace, 'is_npu_available', lambda: False)
+        cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+        train['enable_amp'](cfg, dtype)
+        return cfg.optim_wrapper.type
+
+    assert wrapper('bfloat16', has_gpu=True) == 'mmkd.Bf16OptimWrapper'
+    assert wrapper('float16', has_gpu=True) == 'AmpOptimWrapper'
+    with pytest.raises(MMKDError, match='GPU'):
+        wrapper('float16', has_gpu=False)
+
+
+def test_scores_and_tracks_go_where_the_user_says(test_tool):
+    cfg = Config(dict(test_evaluator=dict(type='mmkd.MOTMetric')))
+    test_tool['add_outputs'](cfg, 'out/scores', 'out/tracks')
+    assert [item.to_dict() for item in cfg.test_evaluator] == [
+        dict(type='mmkd.MOTMetric', outfile_prefix='out/scores'),
+        dict(type='mmkd.MOTResults', out_dir='out/tracks'),
+    ]
+
+
+def test_without_options_the_evaluators_stay(test_tool):
+    cfg = Config(dict(test_evaluator=[dict(type='A'), dict(type='B')]))
+    test_tool['add_outputs'](cfg, None, None)
+    assert [item.type for item in cfg.test_evaluator] == ['A', 'B']
+
+
+def test_scores_of_a_metric_that_writes_none(test_tool):
+    cfg = Config(dict(test_evaluator=dict(type='mmtrack.MOTChallengeMetrics')))
+    with pytest.raises(MMKDError, match='mmtrack.MOTChallengeMetrics'):
+        test_tool['add_outputs'](cfg, 'out/scores', None)
+
+
+def test_compile_keeps_the_options_of_the_config(train):
+    import torch
+    from mmengine.utils import digit_version
+
+    cfg = Config(dict(compile=dict(backend='eager')))
+    if sys.version_info >= (3, 11) and digit_version(torch.__version__) < digit_version('2.1'):
+        with pytest.raises(MMKDError, match='modern'):
+            train['enable_compile'](cfg)
+        return
+    train['enable_compile'](cfg)
+    assert cfg.compile == dict(backend='eager')
+    cfg = Config({})
+    train['enable_compile'](cfg)
+    assert cfg.compile is True
