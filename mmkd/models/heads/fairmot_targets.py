@@ -16,6 +16,10 @@ from torch import Tensor
 # Objects whose dense maps are held at once on an accelerator; bounds the memory, not the result.
 _DENSE_CHUNK = 128
 
+# On the processor windows are widened to these radii, so that a crowd needs few of them. The first
+# entry stands for what draws nothing.
+_WINDOWS = torch.tensor([-1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128])
+
 
 class FairMOTTargets(NamedTuple):
     """Targets of a batch with K objects in all, on maps of (H, W) cells.
@@ -53,7 +57,7 @@ def gaussian_radius(height: Tensor, width: Tensor, min_overlap: float) -> Tensor
         min_overlap: IoU in (0, 1).
 
     Returns:
-        (K,) float, in cells.
+        (K,) of the input's dtype, in cells.
     """
     total, area = height + width, height * width
 
@@ -88,24 +92,43 @@ def draw_gaussians(
     return _draw_dense(shape, plane, y, x, radius)
 
 
+def _bell(distance: Tensor, radius: Tensor) -> Tensor:
+    """One axis of the Gaussian: sigma is a sixth of the window, which ends at the radius."""
+    sigma = (2 * radius + 1).float() / 6
+    return torch.exp(-((distance / sigma) ** 2) / 2) * (distance.abs() <= radius)
+
+
 def _draw_windows(shape, plane, y, x, radius) -> Tensor:
-    """Visits only the cells inside each object's window; their number is known on the host."""
+    """Touches only the cells near each object; boxes of about one size are drawn at once.
+
+    The margin takes what falls outside of the map, so that no cell needs a test of its own.
+    """
     planes, height, width = shape
-    side = 2 * radius + 1
-    counts = (side * side).clamp(min=0) * (radius >= 0)
-    owner = torch.repeat_interleave(torch.arange(len(radius)), counts)
-    start = torch.cumsum(counts, 0) - counts
-    rank = torch.arange(len(owner)) - start[owner]
-    dy = torch.div(rank, side[owner], rounding_mode='floor') - radius[owner]
-    dx = rank % side[owner] - radius[owner]
-    cy, cx = y[owner] + dy, x[owner] + dx
-    inside = (cy >= 0) & (cy < height) & (cx >= 0) & (cx < width)
-    owner, dy, dx, cy, cx = (t[inside] for t in (owner, dy, dx, cy, cx))
-    sigma = side[owner].float() / 6
-    value = torch.exp(-(dx.float() ** 2 + dy.float() ** 2) / (2 * sigma**2))
-    flat = torch.zeros(planes * height * width)
-    index = (plane[owner] * height + cy) * width + cx
-    return flat.scatter_reduce_(0, index, value, reduce='amax').view(shape)
+    radius, order = radius.sort()
+    counts = torch.bucketize(radius, _WINDOWS).bincount(minlength=len(_WINDOWS) + 1).tolist()
+    if sum(counts[1:]) == 0:
+        return torch.zeros(shape)
+    # No window needs more than the map's size on either side of a centre on the map.
+    widest = min(int(radius[-1]), max(height, width) - 1)
+    pad_y, pad_x = min(widest, height - 1), min(widest, width - 1)
+    row = width + 2 * pad_x
+    canvas = torch.zeros(planes * (height + 2 * pad_y) * row)
+    centre = ((plane * (height + 2 * pad_y) + y + pad_y) * row + x + pad_x)[order]
+    begin = counts[0]
+    for edge, count in zip(_WINDOWS.tolist()[1:] + [widest], counts[1:]):
+        part = slice(begin, begin + count)
+        begin += count
+        if count == 0:
+            continue
+        reach = min(edge, widest)
+        distance = torch.arange(-reach, reach + 1)
+        bell = _bell(distance, radius[part, None])
+        in_y, in_x = (slice(max(0, reach - pad), reach + pad + 1) for pad in (pad_y, pad_x))
+        value = bell[:, in_y, None] * bell[:, None, in_x]
+        index = centre[part, None, None] + (distance[in_y, None] * row + distance[in_x])
+        canvas.scatter_reduce_(0, index.view(-1), value.view(-1), reduce='amax')
+    canvas = canvas.view(planes, -1, row)
+    return canvas[:, pad_y : pad_y + height, pad_x : pad_x + width].contiguous()
 
 
 def _draw_dense(shape, plane, y, x, radius) -> Tensor:
@@ -116,11 +139,8 @@ def _draw_dense(shape, plane, y, x, radius) -> Tensor:
     columns = torch.arange(width, device=plane.device)
     for begin in range(0, len(radius), _DENSE_CHUNK):
         part = slice(begin, begin + _DENSE_CHUNK)
-        r = radius[part, None]
-        sigma = (2 * r + 1).float() / 6
-        dy, dx = rows[None] - y[part, None], columns[None] - x[part, None]
-        gy = torch.exp(-(dy.float() ** 2) / (2 * sigma**2)) * (dy.abs() <= r)
-        gx = torch.exp(-(dx.float() ** 2) / (2 * sigma**2)) * (dx.abs() <= r)
+        gy = _bell(rows[None] - y[part, None], radius[part, None])
+        gx = _bell(columns[None] - x[part, None], radius[part, None])
         heatmap.index_reduce_(0, plane[part], gy[:, :, None] * gx[:, None, :], reduce='amax')
     return heatmap
 
@@ -168,9 +188,11 @@ def fairmot_targets(
     cy = ((y1 + y2) / 2).clamp(0, height - 1)
     x, y = cx.long(), cy.long()
 
-    radius = gaussian_radius(
-        box_h.ceil().clamp(min=0), box_w.ceil().clamp(min=0), min_overlap
-    ).long()
+    # Sizes such as 70 x 15 have a whole radius, 7, which rounding must not push below itself: every
+    # other size is more than 1e-5 away from a whole one.
+    precise = torch.float32 if device.type == 'mps' else torch.float64
+    sides = [side.to(precise).ceil().clamp(min=0) for side in (box_h, box_w)]
+    radius = (gaussian_radius(*sides, min_overlap) + 1e-9).long()
     radius = torch.where(valid, radius.clamp(min=0), torch.full_like(radius, -1))
     heatmap = draw_gaussians(
         (len(counts) * num_classes, height, width), batch_index * num_classes + label, y, x, radius
