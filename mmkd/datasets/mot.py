@@ -70,6 +70,7 @@ class MOTDataset(BaseVideoDataset):
         self.id_offset = id_offset
         self.distractors = (distractors,) if isinstance(distractors, str) else tuple(distractors)
         self._num_ids = 0
+        self.scenes, self.people_hash = frozenset(), 0
         super().__init__(
             load_as_video=load_as_video,
             key_img_sampler=key_img_sampler or {'interval': 1},
@@ -228,6 +229,9 @@ class MOTDataset(BaseVideoDataset):
             if instance['instance_id'] >= 0 and instance['bbox_label'] >= 0
         }
         self._num_ids = len(keys)
+        # By these mmkd.engine.identities knows two datasets of the same people.
+        self.scenes = frozenset(scene for scene, _ in keys)
+        self.people_hash = hash(frozenset(keys))
         if self.test_mode:
             return
         rank: Dict[tuple, int] = {key: i for i, key in enumerate(sorted(keys))}

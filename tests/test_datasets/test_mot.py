@@ -204,7 +204,8 @@ def test_copies_of_a_scene_share_their_identities(tmp_path):
 
 
 def test_offsets_of_a_mixture_reach_the_samples(root):
-    mixture = ConcatDataset([build(root), build(root)])
+    (root / 'other.json').write_text((root / 'ann.json').read_text())
+    mixture = ConcatDataset([build(root), build(root, ann_file='other.json')])
     assert assign_id_offsets(mixture) == 6
     assert mixture.get_data_info(0)['instances'][0]['instance_id'] == 0
     assert mixture.get_data_info(8)['instances'][0]['instance_id'] == 3
