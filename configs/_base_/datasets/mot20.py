@@ -4,5 +4,6 @@ _base_ = './mot17_half.py'
 
 data_root = 'data/MOT20/'
 train_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/train.json'))
-val_dataloader = dict(dataset=dict(data_root=data_root))
+distractors = (*_base_.distractors, 'non_mot_vehicle')
+val_dataloader = dict(dataset=dict(data_root=data_root, distractors=distractors))
 test_dataloader = val_dataloader

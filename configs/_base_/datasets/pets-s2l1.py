@@ -17,7 +17,10 @@ train_dataloader = dict(
 val_dataloader = dict(
     num_workers=1,
     dataset=dict(
-        data_root=data_root, ann_file='annotations/val.json', pipeline=_base_.test_pipeline
+        data_root=data_root,
+        ann_file='annotations/val.json',
+        distractors=(),
+        pipeline=_base_.test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

@@ -8,3 +8,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
     dict(type='MultiStepLR', begin=0, end=8, by_epoch=True, milestones=[6], gamma=0.1),
 ]
+auto_scale_lr = dict(base_batch_size=4)

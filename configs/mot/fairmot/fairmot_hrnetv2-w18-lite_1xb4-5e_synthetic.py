@@ -32,6 +32,7 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/val.json',
         data_prefix=dict(img_path='val'),
+        distractors=(),
         pipeline=_base_.test_pipeline,
     ),
 )
@@ -44,6 +45,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=30, by_epoch=False),
     dict(type='CosineAnnealingLR', T_max=5, by_epoch=True, convert_to_iter_based=True),
 ]
+auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(max_keep_ckpts=1))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 channels_last = True
