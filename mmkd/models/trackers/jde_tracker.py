@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import List, Tuple
+from typing import Callable, Tuple
 
 import numpy as np
 import torch
@@ -14,94 +13,46 @@ from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
 from . import kalman, matching
-
-
-@dataclass
-class _Detections:
-    """What one frame brings: boxes (m, 4) xyxy, scores, labels (m,), unit embeddings (m, D)."""
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    embeddings: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def take(self, index: np.ndarray) -> _Detections:
-        return _Detections(*(getattr(self, field.name)[index] for field in fields(self)))
-
-
-@dataclass
-class _Tracks:
-    """Every living track, one row in each array.
-
-    A track is *unconfirmed* until it was seen twice, then *tracked*, or *lost* while unseen.
-    """
-
-    ids: np.ndarray  # (n,) int64, ascending: new tracks are appended
-    labels: np.ndarray  # (n,) int64
-    scores: np.ndarray  # (n,) of the last detection
-    embeddings: np.ndarray  # (n, D) unit length, moving average
-    mean: np.ndarray  # (n, 8), see kalman
-    covariance: np.ndarray  # (n, 3, 4), see kalman
-    first_frame: np.ndarray  # (n,) int64
-    last_frame: np.ndarray  # (n,) int64, of the last detection
-    confirmed: np.ndarray  # (n,) bool
-    lost: np.ndarray  # (n,) bool, only confirmed tracks can be
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, index: np.ndarray) -> _Tracks:
-        return _Tracks(*(getattr(self, field.name)[index] for field in fields(self)))
-
-    def join(self, other: _Tracks) -> _Tracks:
-        return _Tracks(
-            *(
-                np.concatenate([getattr(self, field.name), getattr(other, field.name)])
-                for field in fields(self)
-            )
-        )
-
-    @property
-    def boxes(self) -> np.ndarray:
-        return kalman.xyah_to_xyxy(self.mean)
+from .rows import Detections, Tracks
 
 
 @MODELS.register_module()
 class JDETracker:
     """Joins detections to tracks by appearance and motion, then by overlap.
 
-    Association of one frame, after FairMOT's ``JDETracker`` (https://github.com/ifzhang/FairMOT,
-    Zhang et al., IJCV 2021), which refined that of JDE (Wang et al., ECCV 2020):
+    Association of one frame, step by step that of FairMOT's ``JDETracker``
+    (``src/lib/tracker/multitracker.py`` of https://github.com/ifzhang/FairMOT; Zhang et al.,
+    IJCV 2021), which refined that of JDE (Wang et al., ECCV 2020):
 
     1. tracked and lost tracks with the detections by cosine distance of the embeddings, fused
        with the squared Mahalanobis distance to the predicted box;
     2. tracks that were seen in the last frame and found no partner, with what is left, by IoU;
        whoever stays alone is lost;
-    3. unconfirmed tracks (seen once) with what is left, by IoU; whoever stays alone is removed;
+    3. unconfirmed tracks (seen once, not predicted) with what is left, by IoU; whoever stays
+       alone is removed;
     4. detections that are still left start tracks. These are confirmed by a second match, but in
-       the first frame of a video at once.
+       the first frame of a video at once;
+    5. a lost track whose time is up is a candidate for one frame more. If that brings it back it
+       is tracked like any other, but has no time left: when it is lost again it is removed at
+       once;
+    6. of a tracked and a lost track that cover each other the shorter-lived one is removed, and
+       the tracked one if they have lived as long.
 
-    Tracks lost for too long are removed, and of a tracked and a lost track that cover each other
-    the shorter-lived one. Tracks and detections of different classes never meet. Every stage works
-    on whole arrays; the state is bounded by the number of living tracks.
-
-    Two differences from the original's code: a track whose time is up is removed in that frame
-    (there it stays a candidate for one frame more), and IoU is that of continuous boxes (there
-    sizes are counted in whole pixels, +1).
+    IoU counts whole pixels, as FairMOT does. Our addition: tracks and detections of different
+    classes never meet. Every step works on whole arrays; the state is bounded by the number of
+    living tracks.
 
     Args:
         conf_thr: Detections with a score not above it are not looked at.
         init_thr: Score from which a detection may start a track. None: ``conf_thr``.
-        embed_cost_thr: Limit of stage 1.
-        iou_cost_thr: Limit of stage 2, as 1 - IoU.
-        unconfirmed_cost_thr: Limit of stage 3, as 1 - IoU.
+        embed_cost_thr: Limit of step 1.
+        iou_cost_thr: Limit of step 2, as 1 - IoU.
+        unconfirmed_cost_thr: Limit of step 3, as 1 - IoU.
         duplicate_cost_thr: Two tracks closer than this 1 - IoU are duplicates.
         embed_momentum: Share of the old embedding in the moving average, which is normalised anew.
-        embed_weight: Share of the appearance in the cost of stage 1.
+        embed_weight: Share of the appearance in the cost of step 1.
         track_buffer: How many frames of a 30 fps video a track may be lost; scaled by fps / 30.
+            Frames are those that the tracker is given.
         min_area: Boxes of at most this many square pixels are not put out.
         max_aspect: Boxes with a larger width / height are not put out; None puts out all.
             FairMOT's values for pedestrians are ``min_area=100, max_aspect=1.6``.
@@ -136,8 +87,9 @@ class JDETracker:
 
     def reset(self) -> None:
         """Forgets every track; the next frame is a first one and ids start at 1 again."""
-        self._tracks: _Tracks | None = None
+        self._tracks: Tracks | None = None
         self._frame_id: int | None = None
+        self._frame = 0  # how many were given, whatever their ids
         self._next_id = 1
 
     def track(
@@ -154,11 +106,11 @@ class JDETracker:
         Args:
             frame_id: Index of the frame in its video. 0 resets the tracker; otherwise it must be
                 larger than the last one.
-            bboxes: (m, 4) corners x1, y1, x2, y2 in pixels of the original image. Boxes without
-                an area are left out.
+            bboxes: (m, 4) corners x1, y1, x2, y2 in pixels of the original image. Boxes of no
+                height are left out: the aspect ratio that is tracked divides by it.
             scores: (m,) in 0..1.
             labels: (m,) class indices.
-            embeddings: (m, D), any length but 0; compared by their direction.
+            embeddings: (m, D), any length; compared by their direction.
             fps: Frames per second of the video; None, 0 or NaN count as 30.
 
         Returns:
@@ -179,22 +131,21 @@ class JDETracker:
                 'must come in order, and a new video starts with frame 0: use '
                 "sampler=dict(type='mmkd.VideoSampler') and batch_size=1 for testing."
             )
-        first = self._frame_id is None
         detections = self._receive(frame_id, bboxes, scores, labels, embeddings)
-        self._frame_id = frame_id
-        if self._tracks is not None and len(self._tracks):
-            detections = self._associate(detections, frame_id)
-        detections = detections.take(detections.scores >= self.init_thr)
-        started = self._start(detections, frame_id, confirmed=first)
-        if self._tracks is not None and len(self._tracks):
-            started = self._tracks.join(started)
-        self._tracks = started
-        self._forget(frame_id, fps)
-        return self._output(bboxes.device)
+        self._frame_id, self._frame = frame_id, self._frame + 1
+        tracks = self._tracks
+        if tracks is None:
+            tracks = self._start(detections)
+        else:
+            was_lost = tracks.lost.copy()
+            removed, detections = self._associate(tracks, detections)
+            tracks = self._settle(tracks, was_lost, removed, self._start(detections), fps)
+        self._tracks = tracks if len(tracks) else None
+        return self._output(tracks, bboxes.device)
 
     def _receive(
         self, frame_id: int, bboxes: Tensor, scores: Tensor, labels: Tensor, embeddings: Tensor
-    ) -> _Detections:
+    ) -> Detections:
         """Checks the detections, brings them over in one transfer and keeps the confident ones."""
         lengths = [len(bboxes), len(scores), len(labels), len(embeddings)]
         if len(set(lengths)) > 1:
@@ -204,146 +155,183 @@ class JDETracker:
             )
         columns = [bboxes, scores[:, None], labels[:, None], embeddings]
         table = torch.cat([column.detach().float() for column in columns], dim=1).cpu().numpy()
-        table = table[table[:, 4] > self.conf_thr].astype(np.float64)
+        table = table[table[:, 4] > self.conf_thr]
         if not np.isfinite(table).all():
             raise MMKDError(
                 f'A detection of frame {frame_id} has a NaN or infinite box or embedding: the '
                 'model has diverged, or its arithmetic overflowed (try without --amp).'
             )
-        table = table[(table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])]
-        if self._tracks is not None and len(self._tracks):
+        # FairMOT, too, takes the size in single precision and goes on in double.
+        size = table[:, 2:4] - table[:, :2]
+        has_height = size[:, 1] != 0
+        if not has_height.all():
+            table, size = table[has_height], size[has_height]
+        if self._tracks is not None:
             expected = self._tracks.embeddings.shape[1]
             if not len(table):
-                table = table[:, :1].repeat(6 + expected, axis=1)
+                table = np.zeros((0, 6 + expected), dtype=table.dtype)
             elif table.shape[1] - 6 != expected:
                 raise MMKDError(
                     f'The embeddings of frame {frame_id} have {table.shape[1] - 6} dimensions, '
                     f'those of the frames before had {expected}.'
                 )
-        return _Detections(
-            boxes=table[:, :4],
+        corner, size = table[:, :2].astype(np.float64), size.astype(np.float64)
+        return Detections(
+            measurements=kalman.measure(corner, size),
+            boxes=np.concatenate([corner, corner + size], axis=1),
             scores=table[:, 4],
             labels=table[:, 5].astype(np.int64),
-            embeddings=_normalise(table[:, 6:]),
+            embeddings=_normalise(table[:, 6:].astype(np.float64)),
         )
 
-    def _start(self, detections: _Detections, frame_id: int, confirmed: bool) -> _Tracks:
-        """New tracks from detections, in their order."""
-        count = len(detections)
-        mean, covariance = kalman.initiate(kalman.xyxy_to_xyah(detections.boxes))
-        ids = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
-        self._next_id += count
-        return _Tracks(
-            ids=ids,
-            labels=detections.labels,
-            scores=detections.scores,
-            embeddings=detections.embeddings,
-            mean=mean,
-            covariance=covariance,
-            first_frame=np.full(count, frame_id, dtype=np.int64),
-            last_frame=np.full(count, frame_id, dtype=np.int64),
-            confirmed=np.full(count, confirmed),
-            lost=np.zeros(count, dtype=bool),
+    def _start(self, detections: Detections) -> Tracks:
+        """New tracks from the detections that nobody took, in their order."""
+        detections = detections.take(detections.scores >= self.init_thr)
+        started = Tracks.start(
+            detections, self._next_id, frame=self._frame, confirmed=self._frame == 1
         )
+        self._next_id += len(started)
+        return started
 
-    def _associate(self, detections: _Detections, frame_id: int) -> _Detections:
-        """Stages 1 to 3; updates the tracks and returns the detections nobody took."""
-        tracks = self._tracks
+    def _associate(self, tracks: Tracks, detections: Detections) -> Tuple[np.ndarray, Detections]:
+        """Steps 1 to 3; updates ``tracks``.
+
+        Returns:
+            Indices of the tracks to remove, and the detections nobody took.
+        """
         self._predict(tracks)
-        boxes = tracks.boxes
-        # Indices of what has no partner yet, and the pairs made so far.
+        # Indices of the detections that have no partner yet, and the pairs made so far.
         free = np.arange(len(detections))
-        pairs: List[Tuple[np.ndarray, np.ndarray]] = []
+        pairs = [(free[:0], free[:0])]
 
-        def match(candidates: np.ndarray, cost: np.ndarray, limit: float) -> np.ndarray:
+        def match(candidates: np.ndarray, cost_of: Callable, limit: float) -> np.ndarray:
             """Makes pairs; returns the candidates left alone."""
             nonlocal free
+            if not len(candidates) or not len(free):
+                return candidates
+            cost = cost_of(candidates, free)
             matching.forbid_other_class(cost, tracks.labels[candidates], detections.labels[free])
             rows, columns = matching.assign(cost, limit)
             pairs.append((candidates[rows], free[columns]))
-            free = np.delete(free, columns)
-            return np.delete(candidates, rows)
+            free = _without(free, columns)
+            return _without(candidates, rows)
 
-        known = np.flatnonzero(tracks.confirmed)
-        cost = matching.fuse_motion(
-            matching.cosine_cost(tracks.embeddings[known], detections.embeddings),
-            tracks.mean[known],
-            tracks.covariance[known],
-            kalman.xyxy_to_xyah(detections.boxes),
-            weight=self.embed_weight,
-        )
-        alone = match(known, cost, self.embed_cost_thr)
-        alone = alone[~tracks.lost[alone]]
-        cost = matching.iou_cost(boxes[alone], detections.boxes[free])
-        alone = match(alone, cost, self.iou_cost_thr)
-        tracks.lost[alone] = True
+        def appearance_and_motion(index: np.ndarray, partners: np.ndarray) -> np.ndarray:
+            return matching.fuse_motion(
+                matching.cosine_cost(tracks.embeddings[index], detections.embeddings[partners]),
+                tracks.mean[index],
+                tracks.covariance[index],
+                detections.measurements[partners],
+                weight=self.embed_weight,
+            )
+
+        def overlap(index: np.ndarray, partners: np.ndarray) -> np.ndarray:
+            boxes = kalman.xyah_to_xyxy(tracks.mean[index])
+            return matching.iou_cost(boxes, detections.boxes[partners])
+
+        confirmed = np.flatnonzero(tracks.confirmed)
+        alone = match(confirmed, appearance_and_motion, self.embed_cost_thr)
+        alone = match(alone[~tracks.lost[alone]], overlap, self.iou_cost_thr)
         fresh = np.flatnonzero(~tracks.confirmed)
-        cost = matching.iou_cost(boxes[fresh], detections.boxes[free])
-        unseen = match(fresh, cost, self.unconfirmed_cost_thr)
+        unseen = match(fresh, overlap, self.unconfirmed_cost_thr)
 
-        index, partner = (np.concatenate(side) for side in zip(*pairs))
-        self._update(tracks, index, detections.take(partner), frame_id)
-        self._tracks = tracks.take(np.delete(np.arange(len(tracks)), unseen))
-        return detections.take(free)
+        tracks.lost[alone] = True
+        index, partners = (np.concatenate(side) for side in zip(*pairs))
+        self._update(tracks, index, detections.take(partners))
+        return unseen, detections.take(free)
 
     @staticmethod
-    def _predict(tracks: _Tracks) -> None:
+    def _predict(tracks: Tracks) -> None:
         """Moves confirmed tracks one frame on; unconfirmed ones have no velocity yet."""
         # A lost track's height would drift on with nothing to correct it.
         tracks.mean[tracks.lost, 7] = 0
-        known = tracks.confirmed
-        tracks.mean[known], tracks.covariance[known] = kalman.predict(
-            tracks.mean[known], tracks.covariance[known]
+        index = slice(None) if tracks.confirmed.all() else tracks.confirmed
+        tracks.mean[index], tracks.covariance[index] = kalman.predict(
+            tracks.mean[index], tracks.covariance[index]
         )
 
-    def _update(
-        self, tracks: _Tracks, index: np.ndarray, detections: _Detections, frame_id: int
-    ) -> None:
+    def _update(self, tracks: Tracks, index: np.ndarray, detections: Detections) -> None:
         """Corrects tracks ``index`` by the detections they were matched with."""
         tracks.mean[index], tracks.covariance[index] = kalman.update(
-            tracks.mean[index], tracks.covariance[index], kalman.xyxy_to_xyah(detections.boxes)
+            tracks.mean[index], tracks.covariance[index], detections.measurements
         )
         tracks.embeddings[index] = _normalise(
             self.embed_momentum * tracks.embeddings[index]
             + (1 - self.embed_momentum) * detections.embeddings
         )
         tracks.scores[index] = detections.scores
-        tracks.last_frame[index] = frame_id
+        tracks.last[index] = self._frame
         tracks.confirmed[index] = True
         tracks.lost[index] = False
 
-    def _forget(self, frame_id: int, fps: float | None) -> None:
-        """Removes tracks that are lost for too long, and duplicates."""
-        # `fps > 0` is false for NaN, which some videos' headers hold.
+    def _settle(
+        self,
+        tracks: Tracks,
+        was_lost: np.ndarray,
+        removed: np.ndarray,
+        started: Tracks,
+        fps: float | None,
+    ) -> Tracks:
+        """Steps 4 to 6: who is there after this frame, in which order."""
+        # First who was tracked all along, who is new, who was found; then the lost, old ones first.
+        rank = np.where(tracks.lost, 4 - was_lost, 2 * was_lost)
+        # Expired before this frame.
+        rank[tracks.lost & tracks.expired] = -1
+        rank[removed] = -1
+        # `fps > 0` is false for NaN, which some videos' headers hold. Not seen for one frame: was
+        # lost in this one, and that is looked at from the next one on.
         patience = int((fps if fps and fps > 0 else 30.0) / 30.0 * self.track_buffer)
-        tracks = self._tracks
-        tracks = tracks.take(~(tracks.lost & (frame_id - tracks.last_frame > patience)))
+        tracks.expired |= tracks.lost & (self._frame - tracks.last > max(patience, 1))
+        if len(started):
+            tracks = tracks.join(started)
+            rank = np.append(rank, np.ones(len(started), dtype=rank.dtype))
+        if rank.any():
+            order = np.argsort(rank, kind='stable')
+            tracks = tracks.take(order[np.count_nonzero(rank < 0) :])
+        duplicates = self._duplicates(tracks)
+        if not len(duplicates):
+            return tracks
+        return tracks.take(_without(np.arange(len(tracks)), duplicates))
+
+    def _duplicates(self, tracks: Tracks) -> np.ndarray:
+        """Indices of the tracks that step 6 removes."""
         seen, lost = np.flatnonzero(~tracks.lost), np.flatnonzero(tracks.lost)
-        boxes = tracks.boxes
+        if not len(lost):
+            return lost
+        boxes = kalman.xyah_to_xyxy(tracks.mean)
         cost = matching.iou_cost(boxes[seen], boxes[lost])
         matching.forbid_other_class(cost, tracks.labels[seen], tracks.labels[lost])
         rows, columns = np.nonzero(cost < self.duplicate_cost_thr)
-        age = tracks.last_frame - tracks.first_frame
+        age = tracks.last - tracks.first
         older = age[seen[rows]] > age[lost[columns]]
-        drop = np.concatenate([lost[columns[older]], seen[rows[~older]]])
-        self._tracks = tracks.take(np.delete(np.arange(len(tracks)), drop))
+        return np.concatenate([lost[columns[older]], seen[rows[~older]]])
 
-    def _output(self, device: torch.device) -> InstanceData:
-        tracks = self._tracks.take(self._tracks.confirmed & ~self._tracks.lost)
-        boxes = tracks.boxes
-        size = boxes[:, 2:] - boxes[:, :2]
-        keep = np.prod(size, axis=1) > self.min_area
+    def _output(self, tracks: Tracks, device: torch.device) -> InstanceData:
+        width, height = tracks.mean[:, 2] * tracks.mean[:, 3], tracks.mean[:, 3]
+        keep = tracks.confirmed & ~tracks.lost & (width * height > self.min_area)
         if self.max_aspect is not None:
-            keep &= size[:, 0] <= self.max_aspect * size[:, 1]
+            keep &= width / height <= self.max_aspect
+        keep = np.flatnonzero(keep)
+        keep = keep[np.argsort(tracks.ids[keep])]
+        columns = {
+            'bboxes': kalman.xyah_to_xyxy(tracks.mean[keep]).astype(np.float32),
+            'labels': tracks.labels[keep],
+            'scores': tracks.scores[keep].astype(np.float32),
+            'instances_id': tracks.ids[keep],
+        }
         return InstanceData(
-            bboxes=torch.as_tensor(boxes[keep], dtype=torch.float32, device=device),
-            labels=torch.as_tensor(tracks.labels[keep], device=device),
-            scores=torch.as_tensor(tracks.scores[keep], dtype=torch.float32, device=device),
-            instances_id=torch.as_tensor(tracks.ids[keep], device=device),
+            **{name: torch.from_numpy(column).to(device) for name, column in columns.items()}
         )
 
 
-def _normalise(embeddings: np.ndarray) -> np.ndarray:
+def _without(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """``values`` but those at ``positions``, in their order."""
+    keep = np.ones(len(values), dtype=bool)
+    keep[positions] = False
+    return values[keep]
+
+
+def _normalise(vectors: np.ndarray) -> np.ndarray:
     """Rows of unit length; a row of zeros stays one."""
-    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return embeddings / np.maximum(length, np.finfo(embeddings.dtype).tiny)
+    length = np.sqrt(np.einsum('ij,ij->i', vectors, vectors))
+    return vectors / np.maximum(length, np.finfo(vectors.dtype).tiny)[:, None]

@@ -84,8 +84,15 @@ def gating_distance(
     Returns:
         (n, m), dimensionless; 9.4877 is the 95 % quantile of its chi-square distribution.
     """
-    offset = measurements[None] - mean[:, None, :4]
-    return np.einsum('nmk,nk->nm', np.square(offset), 1 / innovation_variance(mean, covariance))
+    precision = 1 / innovation_variance(mean, covariance)
+    distance = np.zeros((len(mean), len(measurements)))
+    # One coordinate at a time: an array (n, m, 4) would be walked through in short steps.
+    for k in range(4):
+        offset = measurements[:, k] - mean[:, k, None]
+        offset *= offset
+        offset *= precision[:, k, None]
+        distance += offset
+    return distance
 
 
 def update(
@@ -106,14 +113,28 @@ def update(
     return corrected, shrunk
 
 
-def xyxy_to_xyah(boxes: np.ndarray) -> np.ndarray:
-    """Corners (n, 4) to centre, aspect ratio width / height, height."""
-    size = boxes[:, 2:] - boxes[:, :2]
-    centre = boxes[:, :2] + size / 2
-    return np.concatenate([centre, size[:, :1] / size[:, 1:], size[:, 1:]], axis=1)
+def measure(corner: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """What the filter measures of boxes: centre, aspect ratio width / height, height.
+
+    Args:
+        corner: (n, 2) the top left ones.
+        size: (n, 2) width and height; the height must not be 0.
+
+    Returns:
+        (n, 4).
+    """
+    measurements = np.empty((len(size), 4))
+    measurements[:, :2] = corner + size / 2
+    measurements[:, 2] = size[:, 0] / size[:, 1]
+    measurements[:, 3] = size[:, 1]
+    return measurements
 
 
-def xyah_to_xyxy(boxes: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`xyxy_to_xyah`; a state (n, 8) may be given whole."""
-    half = np.stack([boxes[:, 2] * boxes[:, 3], boxes[:, 3]], axis=1) / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+def xyah_to_xyxy(states: np.ndarray) -> np.ndarray:
+    """Corners (n, 4) of states (n, 8), or of measurements (n, 4)."""
+    boxes = np.empty((len(states), 4))
+    size = states[:, 2:4].copy()
+    size[:, 0] *= size[:, 1]
+    boxes[:, :2] = states[:, :2] - size / 2
+    boxes[:, 2:] = boxes[:, :2] + size
+    return boxes

@@ -19,14 +19,25 @@ def cosine_cost(tracks: np.ndarray, detections: np.ndarray) -> np.ndarray:
 
 
 def iou_cost(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
-    """1 - IoU (n, m) of boxes (n, 4) and (m, 4) given by their corners, in 0..1."""
-    top_left = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-    bottom_right = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    overlap = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
-    area_a = np.prod(boxes_a[:, 2:] - boxes_a[:, :2], axis=1)
-    area_b = np.prod(boxes_b[:, 2:] - boxes_b[:, :2], axis=1)
-    union = area_a[:, None] + area_b[None] - overlap
-    return 1 - overlap / np.maximum(union, np.finfo(union.dtype).tiny)
+    """1 - IoU (n, m) of boxes (n, 4) and (m, 4) given by their corners, in 0..1.
+
+    Sizes are counted in whole pixels (from 0 to 9 is 10 wide), as by ``bbox_overlaps`` of the
+    package cython_bbox (https://github.com/samson-wang/cython_bbox), which FairMOT uses.
+    """
+    width, height = (
+        np.minimum(boxes_a[:, k + 2, None], boxes_b[:, k + 2])
+        - np.maximum(boxes_a[:, k, None], boxes_b[:, k])
+        + 1
+        for k in (0, 1)
+    )
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
+    area_a, area_b = (
+        (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+        for boxes in (boxes_a, boxes_b)
+    )
+    union = area_a[:, None] + area_b - overlap
+    # Boxes turned inside out may have a union of 0, but then they do not overlap.
+    return 1 - overlap / np.where(overlap > 0, union, 1)
 
 
 def fuse_motion(
@@ -58,32 +69,28 @@ def forbid_other_class(
     cost: np.ndarray, track_labels: np.ndarray, detection_labels: np.ndarray
 ) -> np.ndarray:
     """Makes every pair of two classes infinitely expensive, in place; returns ``cost``."""
-    cost[track_labels[:, None] != detection_labels[None]] = np.inf
+    other = track_labels[:, None] != detection_labels
+    if other.any():
+        cost[other] = np.inf
     return cost
 
 
 def assign(cost: np.ndarray, limit: float) -> Tuple[np.ndarray, np.ndarray]:
     """The cheapest one-to-one assignment when staying alone costs ``limit`` per pair.
 
-    Minimising the sum over matched pairs plus ``limit`` for each pair not made is the same as
-    minimising the sum of ``min(cost, limit)`` over a full assignment and dropping the pairs that
-    reached the limit. The second form needs a matrix of max(n, m) instead of n + m rows, and
-    rows and columns without any affordable partner can be left out beforehand.
+    Minimises the sum over the pairs made plus ``limit`` for each pair not made.
 
     Args:
         cost: (n, m); ``inf`` forbids a pair.
-        limit: Pairs that cost this much or more are not made.
+        limit: Pairs that cost more are not made.
 
     Returns:
         Row indices, ascending, and the column index assigned to each.
     """
-    affordable = cost < limit
-    rows = np.flatnonzero(affordable.any(axis=1))
-    columns = np.flatnonzero(affordable.any(axis=0))
-    if not len(rows):
-        return rows, columns
-    part = np.minimum(cost[np.ix_(rows, columns)], limit)
-    _, column_of_row, _ = lap.lapjv(part, extend_cost=True)
-    made = column_of_row >= 0
-    made[made] = part[np.flatnonzero(made), column_of_row[made]] < limit
-    return rows[made], columns[column_of_row[made]]
+    if not (cost <= limit).any():
+        nobody = np.zeros(0, dtype=np.intp)
+        return nobody, nobody
+    # The same call as FairMOT's, so that equally good assignments are told apart as there.
+    _, column_of_row, _ = lap.lapjv(cost, extend_cost=True, cost_limit=limit)
+    rows = np.flatnonzero(column_of_row >= 0)
+    return rows, column_of_row[rows]

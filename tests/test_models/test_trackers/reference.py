@@ -1,9 +1,11 @@
 """A slow tracker, written one track at a time from the description of FairMOT's association.
 
-It shares no code with mmkd: dense 8x8 Kalman filter, SciPy's assignment, Python objects.
+It shares no code with mmkd or FairMOT: dense 8x8 Kalman filter, SciPy's assignment, Python objects.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -52,10 +54,13 @@ def to_xyxy(state):
 
 
 def iou(a, b):
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    inter = max(w, 0) * max(h, 0)
-    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+    """Of boxes whose corners are pixels that belong to them: from 0 to 9 is 10 wide."""
+    w = min(a[2], b[2]) - max(a[0], b[0]) + 1
+    h = min(a[3], b[3]) - max(a[1], b[1]) + 1
+    if w <= 0 or h <= 0:
+        return 0.0
+    area_a, area_b = ((c[2] - c[0] + 1) * (c[3] - c[1] + 1) for c in (a, b))
+    return w * h / (area_a + area_b - w * h)
 
 
 def unit(v):
@@ -80,9 +85,13 @@ class Track:
 
 
 class ReferenceTracker:
+    """Counts in ``seen_cases`` how often its rarer rules were needed."""
+
     def __init__(self, conf=0.4):
         self.conf, self.kalman = conf, DenseKalman()
-        self.tracks, self.count, self.started = [], 0, False
+        self.tracks, self.count, self.frame = [], 0, 0
+        self.expired = set()  # ids of tracks that were once lost for too long
+        self.seen_cases = Counter()
 
     def assign(self, tracks, dets, cost, limit):
         """Optimal with the choice to leave a pair apart for ``limit``: SciPy on a padded matrix."""
@@ -103,12 +112,15 @@ class ReferenceTracker:
             [d for d in dets if id(d) not in taken],
         )
 
-    def hit(self, track, det, frame):
+    def hit(self, track, det):
+        if track.state == 'lost' and track.id in self.expired:
+            self.seen_cases['found after its time'] += 1
         track.mean, track.cov = self.kalman.update(track.mean, track.cov, to_xyah(det['box']))
         track.embedding = unit(0.9 * track.embedding + 0.1 * unit(det['embedding']))
-        track.score, track.last, track.state = det['score'], frame, 'tracked'
+        track.score, track.last, track.state = det['score'], self.frame, 'tracked'
 
-    def track(self, frame, boxes, scores, labels, embeddings, fps=30):
+    def track(self, boxes, scores, labels, embeddings, fps=30):
+        self.frame += 1
         dets = [
             {'box': b, 'score': s, 'label': c, 'embedding': e}
             for b, s, c, e in zip(boxes, scores, labels, embeddings)
@@ -129,6 +141,7 @@ class ReferenceTracker:
         def overlap(t, d):
             return 1 - iou(t.box, d['box'])
 
+        lost_before = [t for t in pool if t.state == 'lost']
         first, rest, dets = self.assign(pool, dets, fused, 0.4)
         rest = [t for t in rest if t.state == 'tracked']
         second, rest, dets = self.assign(rest, dets, overlap, 0.5)
@@ -138,18 +151,26 @@ class ReferenceTracker:
         third, young, dets = self.assign(young, dets, overlap, 0.7)
         self.tracks = [t for t in self.tracks if t not in young]
         for t, d in first + second + third:
-            self.hit(t, d, frame)
+            self.hit(t, d)
         for d in dets:
             self.count += 1
-            self.tracks.append(Track(self.count, frame=frame, confirmed=not self.started, **d))
-        self.started = True
+            self.tracks.append(Track(self.count, frame=self.frame, confirmed=self.frame == 1, **d))
 
+        # Whoever is lost although its time was up before this frame goes: it had its last chance
+        # in this frame, or it was found on its last chance and is lost again.
+        gone = [t for t in self.tracks if t.state == 'lost' and t.id in self.expired]
+        self.seen_cases['lost again'] += sum(t not in lost_before for t in gone)
+        self.tracks = [t for t in self.tracks if t not in gone]
         patience = int(fps / 30 * 30)
-        self.tracks = [t for t in self.tracks if t.state != 'lost' or frame - t.last <= patience]
+        for t in lost_before:
+            if t.state == 'lost' and self.frame - t.last > patience:
+                self.expired.add(t.id)
+
         drop = set()
         for a in (t for t in self.tracks if t.state != 'lost'):
             for b in (t for t in self.tracks if t.state == 'lost'):
                 if a.label == b.label and 1 - iou(a.box, b.box) < 0.15:
                     drop.add(b.id if a.age > b.age else a.id)
+                    self.seen_cases['older' if a.age > b.age else 'not older'] += 1
         self.tracks = [t for t in self.tracks if t.id not in drop]
         return [t for t in self.tracks if t.state == 'tracked']

@@ -43,7 +43,9 @@ def test_four_small_filters_are_the_dense_one(histories):
 
 def test_boxes_there_and_back():
     boxes = np.array([[0.0, 0, 10, 20], [-5, 3, 7.5, 4]])
-    np.testing.assert_allclose(kalman.xyah_to_xyxy(kalman.xyxy_to_xyah(boxes)), boxes)
+    measured = kalman.measure(boxes[:, :2], boxes[:, 2:] - boxes[:, :2])
+    np.testing.assert_allclose(measured, [[5, 10, 0.5, 20], [1.25, 3.5, 12.5, 1]])
+    np.testing.assert_allclose(kalman.xyah_to_xyxy(measured), boxes)
 
 
 def test_no_tracks():

@@ -9,6 +9,8 @@ from scipy.optimize import linear_sum_assignment
 
 from mmkd.models.trackers import kalman, matching
 
+from .reference import iou
+
 shapes = st.tuples(st.integers(0, 7), st.integers(0, 7))
 costs = shapes.flatmap(lambda s: arrays(np.float64, s, elements=st.floats(0, 2, width=16)))
 
@@ -19,17 +21,33 @@ def test_assignment_is_optimal_with_a_limit(cost, limit):
     cost[cost > 1.9] = np.inf
     rows, columns = matching.assign(cost, limit)
     assert len(set(rows)) == len(rows) == len(columns) == len(set(columns))
-    assert (cost[rows, columns] < limit).all()
+    assert (cost[rows, columns] <= limit).all()
+    assert (np.diff(rows) > 0).all()
     gain = (limit - cost[rows, columns]).sum()
     full = np.maximum(limit - cost, 0)
     best = full[linear_sum_assignment(full, maximize=True)].sum()
     assert gain == pytest.approx(best)
 
 
-def test_iou_cost():
-    boxes = np.array([[0.0, 0, 2, 2], [10, 10, 11, 11], [5, 5, 5, 5]])
+def test_iou_cost_counts_whole_pixels():
+    """The first box has 3 x 3 pixels; the second one beside it shares 2 x 3 of them."""
+    boxes = np.array([[0.0, 0, 2, 2], [10, 10, 11, 11], [5, 5, 5, 5], [9, 9, 8, 3]])
     cost = matching.iou_cost(boxes, np.array([[0.0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 5, 5]]))
-    np.testing.assert_allclose(cost, [[0, 2 / 3, 1], [1, 1, 1], [1, 1, 1]])
+    np.testing.assert_allclose(cost, [[0, 0.5, 1], [1, 1, 1], [1, 1, 0], [1, 1, 1]])
+
+
+coordinates = st.floats(-50, 50, width=16)
+
+
+@settings(deadline=None)
+@given(*[st.lists(st.tuples(*[coordinates] * 4), max_size=4) for _ in range(2)])
+def test_iou_cost_of_any_boxes(left, right):
+    """Also of boxes turned inside out."""
+    left, right = (np.array(boxes, dtype=np.float64).reshape(-1, 4) for boxes in (left, right))
+    with np.errstate(all='raise'):
+        cost = matching.iou_cost(left, right)
+    expected = [[1 - iou(a, b) for b in right] for a in left]
+    np.testing.assert_allclose(cost, np.reshape(expected, cost.shape), atol=1e-12)
 
 
 def test_cosine_cost_is_never_negative():
