@@ -14,7 +14,7 @@ from mmkd.datasets.converters.mot import (
 )
 from mmkd.errors import MMKDError
 
-from ..mot_folder import make_sequence
+from ..mot_folder import make_image, make_sequence
 
 ROWS = [
     '2,7,1,2,10,20,1,1,0.5',
@@ -112,6 +112,19 @@ def test_halves_share_no_frame_and_cut_as_mmtrack_does(root):
         convert(str(root / 'train'), str(root / f'{which}.json'), frames=half(which))
         parts[which] = [i['mot_frame_id'] for i in load(root / f'{which}.json')['images']]
     assert parts == {'train': [1, 2, 3] * 2, 'val': [4] * 2}
+
+
+# MOT17's training sequences, and the frames of each in FairMOT's list of first halves.
+LENGTHS = {600: 300, 1050: 525, 837: 418, 525: 262, 654: 327, 900: 450, 750: 375}
+
+
+def test_halves_cut_as_fairmot_does():
+    first = {n: len(half('train', 'fairmot')(list(range(n)))) for n in LENGTHS}
+    second = {n: len(half('val', 'fairmot')(list(range(n)))) for n in LENGTHS}
+    assert first == LENGTHS
+    assert sum(first.values()) == 2657
+    assert sum(second.values()) == 2659
+    assert half('val', 'fairmot')([1, 2, 3]) == [2, 3]
 
 
 def test_a_range_that_leaves_nothing_is_told(root):
@@ -218,6 +231,52 @@ def test_bad_rows_are_counted_in_the_report(tmp_path):
     report = convert(str(tmp_path / 'train'), str(tmp_path / 'x.json'), skip_bad=True)
     assert report['boxes'] == 1
     assert sum(report['sequences'][0]['skipped'].values()) == 2
+
+
+def test_bad_images_are_told_or_counted_with_their_rows(tmp_path):
+    rows = [f'{frame},4,2,3,10,20,1,1,1' for frame in (1, 2, 3, 4)]
+    folder = make_sequence(tmp_path / 'train', 'a', rows)
+    (folder / 'img1' / '000002.jpg').unlink()
+    (folder / 'img1' / '000003.jpg').write_bytes(b'no image')
+    make_image(folder / 'img1' / '000004.jpg', (32, 24))
+    with pytest.raises(MMKDError, match='img1: an image that is missing, of frame 2'):
+        convert(str(tmp_path / 'train'), str(tmp_path / 'x.json'))
+    report = convert(str(tmp_path / 'train'), str(tmp_path / 'x.json'), skip_bad=True)
+    assert report['sequences'][0]['skipped'] == {
+        'an image that is missing': 1,
+        'an image that cannot be read': 1,
+        'an image of another size than the first': 1,
+        'a frame without an image': 3,
+    }
+    assert [i['mot_frame_id'] for i in load(tmp_path / 'x.json')['images']] == [1]
+    assert report['boxes'] == 1
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path):
+    """The original makes a new person of each row whose id differs from the last one's."""
+    rows = [f'{frame},{track},2,3,10,20,1,1,1' for frame in (2, 1) for track in (9, 3, 5)]
+    for name, order in (('x', rows), ('y', sorted(rows)), ('z', sorted(rows, key=lambda r: r[2]))):
+        make_sequence(tmp_path / name, 'a', order)
+        convert(str(tmp_path / name), str(tmp_path / f'{name}.json'))
+    assert (tmp_path / 'x.json').read_bytes() == (tmp_path / 'y.json').read_bytes()
+    assert (tmp_path / 'x.json').read_bytes() == (tmp_path / 'z.json').read_bytes()
+    assert load(tmp_path / 'x.json')['num_instances'] == 3
+
+
+def test_mot20_and_dancetrack(tmp_path):
+    rows = [f'1,{c},2,3,10,20,{int(c == 1)},{c},0.9' for c in range(1, 14)]
+    make_sequence(tmp_path / 'MOT20', 'MOT20-01', rows)
+    convert(str(tmp_path / 'MOT20'), str(tmp_path / 'x.json'))
+    assert sorted(a['mot_class_id'] for a in load(tmp_path / 'x.json')['annotations']) == list(
+        range(1, 14)
+    )
+    folder = make_sequence(tmp_path / 'dance', 'dancetrack0001', ['2,1,2,3,10,20,1,1,1'])
+    for path in sorted((folder / 'img1').iterdir()):  # its frames have eight digits
+        path.rename(path.with_name(f'00{path.name}'))
+    convert(str(tmp_path / 'dance'), str(tmp_path / 'y.json'))
+    content = load(tmp_path / 'y.json')
+    assert content['images'][1]['file_name'] == 'dancetrack0001/img1/00000002.jpg'
+    assert content['annotations'][0]['image_id'] == 2
 
 
 def test_one_sequence_alone_is_an_input(root):

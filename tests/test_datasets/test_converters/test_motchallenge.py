@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 
 import cv2
@@ -36,9 +37,24 @@ def test_mot15_row_has_neither_class_nor_visibility(tmp_path):
     assert (row.class_id, row.visibility) == (1, 1.0)
 
 
+def test_mot15_rows_may_hold_a_place_in_the_world(tmp_path):
+    rows, _ = read_gt(
+        write(tmp_path, '1,7,3,4,10,20,1,-9.7,-11.8,0', '1,8,3,4,10,20,1,2,-1.5,0'), FRAMES
+    )
+    assert [(row.class_id, row.visibility) for row in rows] == [(1, 1.0)] * 2
+
+
+def test_ten_columns_with_whole_classes_have_classes(tmp_path):
+    """CVAT's export has a tenth column."""
+    rows, _ = read_gt(write(tmp_path, '1,7,3,4,10,20,1,2,0.5,0', '1,8,3,4,10,20,1,1,1,0'), FRAMES)
+    assert [(row.class_id, row.visibility) for row in rows] == [(2, 0.5), (1, 1.0)]
+
+
 @pytest.mark.parametrize(
     ('line', 'reason'),
     [
+        ('1,2,3,4,5,6,1,1.5,1', 'a class that is not a whole number'),
+        ('1,2.5,3,4,5,6,1,1,1', 'frame or id that is not a whole number'),
         ('1,2,3', '3 columns where at least 7'),
         ('1,2,3,4,5,6', '6 columns'),
         ('1,2,x,4,5,6,1', 'not a number'),
@@ -89,6 +105,55 @@ def test_any_table_of_numbers_is_read_or_refused_in_a_sentence(tmp_path_factory,
     if skipped:
         with pytest.raises(MMKDError, match='line '):
             read_gt(path, FRAMES)
+
+
+coordinate = st.floats(-1e4, 1e4, width=32)
+row = st.tuples(
+    st.integers(1, 2),
+    st.integers(1, 50),
+    st.tuples(coordinate, coordinate, st.floats(0.5, 1e4), st.floats(0.5, 1e4)),
+    st.sampled_from([0.0, 1.0, 0.25]),
+    st.integers(1, 13),
+    st.floats(0, 1),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(row, max_size=10, unique_by=lambda r: r[:2]))
+def test_what_is_written_comes_back(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / 'back.txt'
+    path.write_text(
+        '\n'.join(
+            ','.join(map(repr, (frame, track, *box, conf, class_id, visibility)))
+            for frame, track, box, conf, class_id, visibility in rows
+        )
+    )
+    found, skipped = read_gt(path, FRAMES)
+    assert [r[:6] for r in found] == rows
+    assert not skipped
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text())
+def test_any_text_is_read_or_refused_in_a_sentence(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / 'any.txt'
+    path.write_bytes(text.encode('utf-8', 'surrogatepass'))
+    for skip_bad in (True, False):
+        try:
+            read_gt(path, FRAMES, skip_bad)
+        except MMKDError:
+            continue
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text() | st.text(alphabet='[Sequnc]imWidthHgframRLl=0123.\n', max_size=120))
+def test_any_seqinfo_is_read_or_refused_in_a_sentence(tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp() / 'any'
+    if not folder.exists():
+        make_sequence(folder.parent, 'any', None, frames=1)
+    (folder / 'seqinfo.ini').write_bytes(text.encode('utf-8', 'surrogatepass'))
+    with contextlib.suppress(MMKDError):
+        assert read_sequence(folder).frames == {1: '000001.jpg'}
 
 
 def test_seqinfo_is_read(tmp_path):
