@@ -6,9 +6,11 @@ w ends at w. In these coordinates a resize is a pure scaling and a flip is ``x -
 
 from __future__ import annotations
 
+from typing import Tuple
+
 import numpy as np
 
-from mmkd.errors import MMKDError
+from mmkd.errors import MMKDError, nearest
 
 # FairMOT fills with 127.5, half of the range. An image of bytes cannot hold it: OpenCV rounds it
 # to 128, and so do we, in so many words.
@@ -21,7 +23,7 @@ def pad_colour(pad_val: float, img: np.ndarray) -> tuple:
     return (value,) * 3
 
 
-def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def enclose_corners(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Encloses each box's four corners after the transform.
 
     Args:
@@ -29,12 +31,28 @@ def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         matrix: (3, 3) affine, in the same coordinates.
 
     Returns:
-        (n, 4) float32, not clipped.
+        (n, 4) float64, not clipped.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     moved = corners @ np.asarray(matrix, np.float64)[:2, :2].T + np.asarray(matrix)[:2, 2]
-    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)
+    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
+
+
+def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """:func:`enclose_corners`, as (n, 4) float32."""
+    return enclose_corners(boxes, matrix).astype(np.float32)
+
+
+def check_choice(owner: str, name: str, value: str, choices: Tuple[str, ...]) -> str:
+    """The value, if it is one of the choices.
+
+    Raises:
+        MMKDError: If it is not; the message names the nearest one.
+    """
+    if value not in choices:
+        raise MMKDError(f'{owner}: unknown {name} {value!r}. {nearest(value, choices)}')
+    return value
 
 
 def compose_homography(results: dict, matrix: np.ndarray) -> None:

@@ -11,30 +11,56 @@ from mmcv.transforms import BaseTransform
 from mmkd.errors import MMKDError
 from mmkd.registry import TRANSFORMS
 
-from .geometry import PAD_VALUE, compose_homography, get_boxes, pad_colour, transform_boxes
+from .geometry import (
+    PAD_VALUE,
+    check_choice,
+    compose_homography,
+    get_boxes,
+    pad_colour,
+    transform_boxes,
+)
+
+MAPPINGS = ('exact', 'fairmot')
 
 
 @TRANSFORMS.register_module()
 class Letterbox(BaseTransform):
     """Fits the image into ``scale`` as FairMOT does and says where it went.
 
-    The image shrinks with cv2.INTER_AREA, as in FairMOT; where it has to grow, INTER_LINEAR is
-    used, because growing by area repeats pixels. Sizes are rounded to whole pixels, so the two
-    axes' factors may differ by a fraction of a pixel; boxes and homography use the true ones.
+    The image shrinks with cv2.INTER_AREA. Its new size and the border are rounded to whole pixels,
+    and there are two ways to say where a point of the image went:
+
+    - ``mapping='exact'``: where the pixels are. Each axis has the factor of its rounded size, and
+      the border is whole. An image that has to grow is resized with INTER_LINEAR, because growing
+      by area repeats pixels.
+    - ``mapping='fairmot'``: as the original code computes it, which the official weights and
+      results rest on (``datasets/dataset/jde.py`` of ifzhang/FairMOT). Both axes have the factor
+      before rounding, r. Boxes move by half of what the rounded size leaves over, ``x * r +
+      (out_w - round(w * r)) / 2``. ``homography_matrix``, by which detections are led back, is
+      centred instead, as the original's is when it tests (``tracker/multitracker.py``):
+      ``(x - w / 2) * r + out_w / 2``. The two differ by a quarter of a pixel at most, and from
+      'exact' by half a pixel of the border besides. Growing is by INTER_AREA.
 
     Args:
         scale: (width, height) of the output, in pixels.
         pad_val: Fill of the border. In a uint8 image 127.5 becomes 128.
+        mapping: 'exact' or 'fairmot'.
+
+    Raises:
+        MMKDError: For a scale that is no size, or an unknown mapping.
 
     Required key: ``img``. Modified: ``img``, ``img_shape``, ``gt_bboxes``. Added: ``scale_factor``
     (factor of x, factor of y), ``homography_matrix`` (3, 3) from original to padded pixels.
     """
 
-    def __init__(self, scale: Tuple[int, int], pad_val: float = PAD_VALUE) -> None:
+    def __init__(
+        self, scale: Tuple[int, int], pad_val: float = PAD_VALUE, mapping: str = 'exact'
+    ) -> None:
         if len(scale) != 2 or min(scale) < 1:
             raise MMKDError(f'Letterbox(scale=...) is (width, height) in pixels, not {scale!r}.')
         self.scale = (int(scale[0]), int(scale[1]))
         self.pad_val = pad_val
+        self.mapping = check_choice('Letterbox', 'mapping', mapping, MAPPINGS)
 
     def transform(self, results: dict) -> dict:
         """Resizes and pads ``results['img']`` and moves the boxes with it."""
@@ -47,7 +73,8 @@ class Letterbox(BaseTransform):
         left, top = (out_w - new_w) // 2, (out_h - new_h) // 2
 
         if (new_w, new_h) != (width, height):
-            method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+            grows = ratio >= 1 and self.mapping == 'exact'
+            method = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
             img = cv2.resize(img, (new_w, new_h), interpolation=method)
         results['img'] = cv2.copyMakeBorder(
             img,
@@ -59,12 +86,25 @@ class Letterbox(BaseTransform):
             value=pad_colour(self.pad_val, img),
         )
         results['img_shape'] = (out_h, out_w)
-        results['scale_factor'] = (new_w / width, new_h / height)
-        matrix = np.array([[new_w / width, 0, left], [0, new_h / height, top], [0, 0, 1]])
+        if self.mapping == 'exact':
+            factors = new_w / width, new_h / height
+            boxes_at = image_at = left, top
+        else:
+            factors = ratio, ratio
+            boxes_at = (out_w - new_w) / 2, (out_h - new_h) / 2
+            image_at = (out_w - width * ratio) / 2, (out_h - height * ratio) / 2
+        results['scale_factor'] = factors
         if 'gt_bboxes' in results:
-            results['gt_bboxes'] = transform_boxes(get_boxes(results), matrix)
-        compose_homography(results, matrix)
+            results['gt_bboxes'] = transform_boxes(get_boxes(results), _matrix(factors, boxes_at))
+        compose_homography(results, _matrix(factors, image_at))
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(scale={self.scale}, pad_val={self.pad_val})'
+        return (
+            f'{type(self).__name__}(scale={self.scale}, pad_val={self.pad_val}, '
+            f'mapping={self.mapping!r})'
+        )
+
+
+def _matrix(factors: Tuple[float, float], shift: Tuple[float, float]) -> np.ndarray:
+    return np.array([[factors[0], 0, shift[0]], [0, factors[1], shift[1]], [0, 0, 1]])

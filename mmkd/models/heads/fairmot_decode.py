@@ -24,6 +24,16 @@ class Peaks(NamedTuple):
     bboxes: Tensor
     embeddings: Tensor
 
+    def table(self) -> Tensor:
+        """Everything in one (N, K, 6 + D) float32 tensor: score, label, box, embedding."""
+        columns = [self.scores[..., None], self.labels[..., None], self.bboxes, self.embeddings]
+        return torch.cat([column.float() for column in columns], dim=-1)
+
+
+def split_table(table: Tensor) -> Peaks:
+    """Undoes :meth:`Peaks.table`, for any leading dimensions."""
+    return Peaks(table[..., 0], table[..., 1].long(), table[..., 2:6], table[..., 6:])
+
 
 def gather_cells(feature: Tensor, cells: Tensor) -> Tensor:
     """Reads a map at some cells of each image.
@@ -44,6 +54,10 @@ def decode_peaks(
 ) -> Peaks:
     """CenterNet's decoding with FairMOT's four distances: a cell that is not the maximum of its
     neighbourhood is no object. Runs on the device without waiting for a value.
+
+    The original (``models/decode.py`` of ifzhang/FairMOT) takes the best K of each class and of
+    those the best K; a peak among the best K of all classes is among the best K of its own, so the
+    best K of the whole stack are the same. Only among equal scores the order is nobody's promise.
 
     Args:
         heatmap: (N, num_classes, H, W) logits.
@@ -80,7 +94,8 @@ def to_original(bboxes: Tensor, homography: Tensor) -> Tensor:
 
     Args:
         bboxes: (..., 4) float, xyxy in input pixels.
-        homography: (3, 3) float, original to input; without rotation or shear, as at test time.
+        homography: (3, 3) of the same dtype, original to input; without rotation or shear, as at
+            test time.
 
     Returns:
         (..., 4) float, xyxy in original pixels, not clipped to the image.

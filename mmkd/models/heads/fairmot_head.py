@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -15,8 +14,10 @@ from torch import Tensor, nn
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
-from .fairmot_decode import decode_peaks, to_original
+from ..uncompiled import uncompiled
+from .fairmot_decode import Peaks, decode_peaks, split_table, to_original
 from .fairmot_targets import FairMOTTargets, fairmot_targets
+from .identity_loss import LOSSES_ID, embedding_scale, identity_loss, make_classifier
 
 MULTI_LOSSES = ('uncertainty', 'fixed')
 
@@ -51,13 +52,14 @@ class FairMOTHead(BaseModule):
         multi_loss: 'uncertainty' as above, or 'fixed': det + 0.1 * id.
         s_det: Start of the learned detection weight.
         s_id: Start of the learned identity weight.
+        loss_id: 'cross_entropy' over the identities, or 'focal': a sigmoid for each.
         loss_heatmap: Config of the heatmap's loss.
         loss_ltrb: Config of the sides' loss.
         loss_offset: Config of the offset's loss.
         init_cfg: mmengine's initialisation config.
 
     Raises:
-        MMKDError: For an unknown ``multi_loss``.
+        MMKDError: For an unknown ``multi_loss`` or ``loss_id``.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class FairMOTHead(BaseModule):
         multi_loss: str = 'uncertainty',
         s_det: float = -1.85,
         s_id: float = -1.05,
+        loss_id: str = 'cross_entropy',
         loss_heatmap: Optional[dict] = None,
         loss_ltrb: Optional[dict] = None,
         loss_offset: Optional[dict] = None,
@@ -84,11 +87,12 @@ class FairMOTHead(BaseModule):
                 'FairMOTHead needs in_channels, the channels of the map that it reads '
                 '(inside mmkd.FairMOT they are taken from the neck).'
             )
-        if multi_loss not in MULTI_LOSSES:
-            raise MMKDError(
-                f'FairMOTHead: unknown multi_loss {multi_loss!r}. '
-                f'{nearest(multi_loss, MULTI_LOSSES)}'
-            )
+        for name, value, choices in (
+            ('multi_loss', multi_loss, MULTI_LOSSES),
+            ('loss_id', loss_id, LOSSES_ID),
+        ):
+            if value not in choices:
+                raise MMKDError(f'FairMOTHead: unknown {name} {value!r}. {nearest(value, choices)}')
         self.num_classes = num_classes
         self.embed_dims = embed_dims
         self.stride = stride
@@ -96,6 +100,7 @@ class FairMOTHead(BaseModule):
         self.score_thr = score_thr
         self.min_overlap = min_overlap
         self.multi_loss = multi_loss
+        self.loss_id = loss_id
 
         def branch(out_channels: int) -> nn.Sequential:
             return nn.Sequential(
@@ -152,8 +157,8 @@ class FairMOTHead(BaseModule):
         if num_ids == 0:
             self.id_classifier = None
             return
-        reference = self.s_id
-        self.id_classifier = nn.Linear(self.embed_dims, num_ids).to(reference.device)
+        classifier = make_classifier(self.embed_dims, num_ids, self.loss_id)
+        self.id_classifier = classifier.to(self.s_id.device)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         """Takes the classifier of a checkpoint when there is none yet, keeps its own otherwise."""
@@ -201,12 +206,14 @@ class FairMOTHead(BaseModule):
 
         Returns:
             ``loss_det`` and ``loss_id``, whose sum is trained, and the logged raw terms
-            ``det_heatmap``, ``det_ltrb``, ``det_offset`` (each with its weight) and ``id_ce``.
+            ``det_heatmap``, ``det_ltrb``, ``det_offset`` (each with its weight) and ``id_ce`` (or
+            ``id_focal``).
         """
         outputs = self(feats)
         targets = self.get_targets(data_samples, tuple(outputs['heatmap'].shape[-2:]))
         return self.loss_by_targets(outputs, targets)
 
+    @uncompiled
     def get_targets(self, data_samples: Sequence, map_size: Tuple[int, int]) -> FairMOTTargets:
         """Targets of the batch; see :func:`fairmot_targets`."""
         instances = [sample.gt_instances for sample in data_samples]
@@ -235,31 +242,35 @@ class FairMOTHead(BaseModule):
 
         def regression(criterion: nn.Module, name: str, target: Tensor) -> Tensor:
             weight = targets.valid[:, None].expand_as(target)
-            return criterion(at_centres(name), target, weight, avg_factor=weight.sum() + 1e-4)
+            # Not as the loss's own weight: mmdet then waits for the device to see if all are 0.
+            return criterion(
+                at_centres(name) * weight, target * weight, avg_factor=weight.sum() + 1e-4
+            )
 
         det_ltrb = regression(self.loss_ltrb, 'ltrb', targets.ltrb)
         det_offset = regression(self.loss_offset, 'offset', targets.offset)
-        id_ce, has_ids = self._identity_loss(at_centres('embedding'), targets.ids)
+        id_term, has_ids = self._identity_loss(at_centres('embedding'), targets.ids)
 
         det = det_heatmap + det_ltrb + det_offset
         if self.multi_loss == 'uncertainty':
             loss_det = 0.5 * (torch.exp(-self.s_det) * det + self.s_det)
             # Without the factor, a run of batches without identities would let s_id sink for ever.
-            loss_id = 0.5 * (torch.exp(-self.s_id) * id_ce + self.s_id * has_ids)
+            loss_id = 0.5 * (torch.exp(-self.s_id) * id_term + self.s_id * has_ids)
         else:
             loss_det = det + 0.0 * self.s_det
-            loss_id = 0.1 * id_ce + 0.0 * self.s_id
-        return dict(
-            loss_det=loss_det,
-            loss_id=loss_id,
-            det_heatmap=det_heatmap.detach(),
-            det_ltrb=det_ltrb.detach(),
-            det_offset=det_offset.detach(),
-            id_ce=id_ce.detach(),
-        )
+            loss_id = 0.1 * id_term + 0.0 * self.s_id
+        raw_id = 'id_focal' if self.loss_id == 'focal' else 'id_ce'
+        return {
+            'loss_det': loss_det,
+            'loss_id': loss_id,
+            'det_heatmap': det_heatmap.detach(),
+            'det_ltrb': det_ltrb.detach(),
+            'det_offset': det_offset.detach(),
+            raw_id: id_term.detach(),
+        }
 
     def _identity_loss(self, embedding: Tensor, ids: Tensor) -> Tuple[Tensor, Tensor]:
-        """Cross entropy of the scaled, normalised embeddings over the known identities.
+        """:func:`identity_loss` of the scaled, normalised embeddings.
 
         Args:
             embedding: (K, embed_dims) float.
@@ -269,16 +280,11 @@ class FairMOTHead(BaseModule):
             The mean over the known ones (an exact 0 with a gradient if there is none), and 1 or 0:
             whether there was one.
         """
-        known = (ids >= 0).float()
         if self.id_classifier is None:
             # The branch stays in the graph: DDP then needs no find_unused_parameters.
-            return embedding.sum() * 0.0, known.new_zeros(())
-        # sqrt(2) * ln(n - 1) as published; two identities or one would make that 0 or -inf.
-        scale = math.sqrt(2) * math.log(max(self.num_ids - 1, 2))
-        logits = self.id_classifier(F.normalize(embedding, dim=-1) * scale).float()
-        total = F.cross_entropy(logits, ids, ignore_index=-1, reduction='sum')
-        count = known.sum()
-        return total / count.clamp(min=1), (count > 0).float()
+            return embedding.sum() * 0.0, embedding.new_zeros(())
+        scaled = F.normalize(embedding, dim=-1) * embedding_scale(self.num_ids)
+        return identity_loss(self.id_classifier(scaled).float(), ids, self.loss_id)
 
     # -- testing ------------------------------------------------------------------------------
 
@@ -295,29 +301,37 @@ class FairMOTHead(BaseModule):
         Returns:
             Per image ``bboxes`` (k, 4) xyxy in pixels, ``scores`` (k,), ``labels`` (k,) and
             ``embeddings`` (k, embed_dims) of unit length; best first, not clipped to the image.
+            They are on the host: the batch is brought over in one transfer, the only time that
+            the host waits for the device.
         """
         peaks = decode_peaks(**self(feats), topk=self.topk)
+        return self._results(peaks, data_samples, rescale)
+
+    @uncompiled
+    def _results(self, peaks: Peaks, data_samples: Sequence, rescale: bool) -> List[InstanceData]:
         results = []
-        for i, sample in enumerate(data_samples):
-            bboxes = peaks.bboxes[i] * self.stride
+        for table, sample in zip(peaks.table().cpu(), data_samples):
+            # A copy, or the best few would keep all of the batch in memory.
+            found = split_table(table[table[:, 0] > self.score_thr].clone())
+            bboxes = found.bboxes * self.stride
             if rescale:
-                bboxes = to_original(bboxes, self._homography(sample, bboxes))
-            keep = peaks.scores[i] > self.score_thr
+                bboxes = to_original(bboxes.double(), _homography(sample)).float()
             results.append(
                 InstanceData(
-                    bboxes=bboxes[keep],
-                    scores=peaks.scores[i][keep],
-                    labels=peaks.labels[i][keep],
-                    embeddings=peaks.embeddings[i][keep],
+                    bboxes=bboxes,
+                    scores=found.scores,
+                    labels=found.labels,
+                    embeddings=found.embeddings,
                 )
             )
         return results
 
-    @staticmethod
-    def _homography(sample, like: Tensor) -> Tensor:
-        matrix = sample.metainfo.get('homography_matrix')
-        if matrix is None:
-            # mmdet's own resizing leaves a scale only; it never shifts an image at test time.
-            scale = sample.metainfo.get('scale_factor', (1.0, 1.0))
-            return torch.diag(like.new_tensor([scale[0], scale[1], 1.0]))
-        return torch.as_tensor(matrix, dtype=like.dtype, device=like.device)
+
+def _homography(sample) -> Tensor:
+    """(3, 3) float64: the way of the original image's points into the network's input."""
+    matrix = sample.metainfo.get('homography_matrix')
+    if matrix is None:
+        # mmdet's own resizing leaves a scale only; it never shifts an image at test time.
+        scale = sample.metainfo.get('scale_factor', (1.0, 1.0))
+        return torch.diag(torch.tensor([scale[0], scale[1], 1.0], dtype=torch.float64))
+    return torch.as_tensor(matrix, dtype=torch.float64)

@@ -10,6 +10,8 @@ from torch import Tensor
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
+from ..uncompiled import uncompiled
+
 
 @MODELS.register_module()
 class FairMOT(BaseMultiObjectTracker):
@@ -96,7 +98,12 @@ class FairMOT(BaseMultiObjectTracker):
             of ``bboxes`` (k, 4) xyxy, ``scores``, ``labels`` and ``instances_id`` (k,).
         """
         feats = self.extract_feat(self._images(inputs))
-        for sample, found in zip(data_samples, self.head.predict(feats, data_samples, rescale)):
+        return self._track(data_samples, self.head.predict(feats, data_samples, rescale))
+
+    @uncompiled
+    def _track(self, data_samples: Sequence, detections: Sequence) -> List:
+        """Writes the detections, and what the tracker makes of them, into the samples."""
+        for sample, found in zip(data_samples, detections):
             sample.pred_det_instances = found
             if self.tracker is not None:
                 sample.pred_track_instances = self.tracker.track(
