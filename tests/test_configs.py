@@ -61,7 +61,8 @@ def test_the_model_builds_without_frozen_batchnorm(named):
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model).train()
     norms = [m for m in model.backbone.modules() if 'BatchNorm' in type(m).__name__]
-    assert norms and all(m.training for m in norms)
+    assert norms
+    assert all(m.training for m in norms)
     assert all(p.requires_grad for p in model.parameters())
 
 
