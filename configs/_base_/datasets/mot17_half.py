@@ -10,8 +10,8 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='mmtrack.LoadTrackAnnotations', with_instance_id=True),
     dict(type='mmkd.HSVJitter'),
-    dict(type='mmkd.Letterbox', scale=input_scale),
-    dict(type='mmkd.IdAwareRandomAffine'),
+    dict(type='mmkd.Letterbox', scale=input_scale, mapping='fairmot'),
+    dict(type='mmkd.IdAwareRandomAffine', style='fairmot'),
     dict(type='mmkd.IdAwareRandomFlip', prob=0.5),
     dict(
         type='mmtrack.PackTrackInputs', pack_single_img=True, meta_keys=('homography_matrix', 'fps')
@@ -20,7 +20,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='mmtrack.LoadTrackAnnotations', with_instance_id=True),
-    dict(type='mmkd.Letterbox', scale=input_scale),
+    dict(type='mmkd.Letterbox', scale=input_scale, mapping='fairmot'),
     dict(
         type='mmtrack.PackTrackInputs', pack_single_img=True, meta_keys=('homography_matrix', 'fps')
     ),
