@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +20,15 @@ from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmkd.datasets.converters import convert, convert_crowdhuman, convert_jde
-from mmkd.datasets.converters.mot import half
+from mmkd.datasets.converters import convert
 from mmkd.engine.identities import assign_id_offsets
 
 from .mot_folder import make_crowdhuman, make_jde_image, make_sequence
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
+REPO = Path(__file__).parents[2]
+CONFIGS = REPO / 'configs' / '_base_' / 'datasets'
+DOCS = (REPO / 'docs' / 'datasets.md').read_text()
+COMMANDS = re.findall(r'^python tools/\S+\.py .*$', DOCS, flags=re.MULTILINE)
 JDE = {  # list of FairMOT -> images of the form that is in it
     'caltech.all': ['Caltech/data/images/set04_V010_879.png'],
     'citypersons.train': ['Cityscapes/images/train/jena/jena_000078_000019_leftImg8bit.png'],
@@ -42,24 +48,21 @@ DANCE_ROWS = [f'{frame},1,10,10,20,30,1,1,1' for frame in range(1, 5)]
 
 @pytest.fixture(scope='module')
 def workspace(tmp_path_factory):
-    """A folder with data/ as the configs name it."""
+    """A folder with data/ in the layouts of docs/datasets.md, converted with its commands."""
     root = tmp_path_factory.mktemp('workspace')
     data = root / 'data'
     sets = {
-        'MOT17': (['MOT17-02-FRCNN', 'MOT17-04-FRCNN', 'MOT17-02-SDP'], ROWS),
-        'MOT15': (['ADL-Rundle-6', 'PETS09-S2L1'], MOT15_ROWS),
-        'MOT20': (['MOT20-01'], ROWS),
-        'DanceTrack': (['dancetrack0001'], DANCE_ROWS),
+        'MOT17/train': (['MOT17-02-FRCNN', 'MOT17-04-FRCNN', 'MOT17-02-SDP'], ROWS),
+        'MOT17/test': (['MOT17-01-FRCNN'], None),
+        'MOT15/train': (['ADL-Rundle-6', 'PETS09-S2L1'], MOT15_ROWS),
+        'MOT20/train': (['MOT20-01'], ROWS),
+        'DanceTrack/train': (['dancetrack0001'], DANCE_ROWS),
+        'DanceTrack/val': (['dancetrack0004'], DANCE_ROWS),
     }
-    for name, (sequences, rows) in sets.items():
-        for split in ('train', 'val') if name == 'DanceTrack' else ('train',):
-            for sequence in sequences:
-                make_sequence(data / name / split, sequence, rows)
-            out = data / name / 'annotations'
-            convert(str(data / name / split), str(out / f'{split}.json'))
-        if name != 'DanceTrack':
-            for part in ('train', 'val'):
-                convert(str(data / name / 'train'), str(out / f'half-{part}.json'), half(part))
+    for folder, (sequences, rows) in sets.items():
+        for sequence in sequences:
+            make_sequence(data / folder, sequence, rows)
+    (data / 'JDE' / 'lists').mkdir(parents=True)
     for file, images in JDE.items():
         for index, image in enumerate(images):
             unknown = file.startswith(('caltech', 'citypersons'))
@@ -68,17 +71,26 @@ def workspace(tmp_path_factory):
                 image,
                 [f'0 {-1 if unknown else index} 0.5 0.5 0.4 0.7', '0 -1 0.1 0.5 0.3 0.7'],
             )
-        (data / file).write_text('\n'.join(images))
-        out = data / 'JDE' / 'annotations' / f'{file.replace(".", "_")}.json'
-        convert_jde(str(data / 'JDE'), str(out), str(data / file))
-    crowd = data / 'CrowdHuman'
+        (data / 'JDE' / 'lists' / file).write_text('\n'.join(images))
     for split, boxes in (('train', {'a,1': 3, 'b,2': 0}), ('val', {'c,3': 2})):
-        odgt = make_crowdhuman(
-            crowd, split, {i: [[9 * k, 5, 20, 40] for k in range(n)] for i, n in boxes.items()}
-        )
-        out = crowd / 'annotations' / f'{split}.json'
-        convert_crowdhuman(str(odgt), str(crowd / 'Images'), str(out))
+        people = {i: [[9 * k, 5, 20, 40] for k in range(n)] for i, n in boxes.items()}
+        make_crowdhuman(data / 'CrowdHuman', split, people)
+    for command in COMMANDS:
+        run_tool(root, command)
     return root
+
+
+def run_tool(folder, command):
+    """Runs 'python tools/x.py args' in a folder, in this process."""
+    _, tool, *args = command.split()
+    before = os.getcwd(), sys.argv
+    os.chdir(folder)
+    sys.argv = [tool, *args]
+    try:
+        runpy.run_path(str(REPO / tool), run_name='__main__')
+    finally:
+        os.chdir(before[0])
+        sys.argv = before[1]
 
 
 def train_set(name):
@@ -118,6 +130,19 @@ WHAT_IS_IN_THEM = {
     'mix': (15, 9, 6),
     'mix_mot17-half': (13, 9, 6),
 }
+
+
+def test_the_documents_name_every_config_and_command(workspace):
+    assert len(COMMANDS) == 9
+    written = {str(path.relative_to(workspace / 'data')) for path in workspace.rglob('*.json')}
+    halves = {f'{n}/annotations/{f}.json' for n in ('MOT15', 'MOT17', 'MOT20')
+              for f in ('train', 'half-train', 'half-val')}  # fmt: skip
+    splits = {f'{n}/annotations/{f}.json' for n in ('DanceTrack', 'CrowdHuman')
+              for f in ('train', 'val')}  # fmt: skip
+    jde = {f'JDE/annotations/{name.replace(".", "_")}.json' for name in [*JDE, 'PRW']}
+    assert written == halves | splits | jde | {'MOT17/annotations/test.json'}
+    for name in WHAT_IS_IN_THEM:
+        assert f'`{name}.py`' in DOCS
 
 
 def test_every_config_of_benchmarks_is_tested_here():
