@@ -344,6 +344,19 @@ def test_an_imagenet_file_gives_the_backbone(arch):
     assert 'backbone alone' in report.text()
 
 
+def test_a_converted_backbone_is_what_init_cfg_takes(dla, tmp_path):
+    source, target = tmp_path / 'imagenet.pth', tmp_path / 'converted.pth'
+    prefix = 'base.'
+    state = {k[len(prefix) :]: v for k, v in dla.items() if k.startswith(prefix)}
+    torch.save(state, source)
+    convert_checkpoint(str(source), str(target), 'dla34')
+    init_cfg = dict(type='Pretrained', checkpoint=str(target), prefix='backbone.')
+    backbone = MODELS.build(dict(type='mmkd.DLA', init_cfg=init_cfg))
+    backbone.init_weights()
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
 # -- files ----------------------------------------------------------------------------------------
 
 
