@@ -16,7 +16,7 @@ import logging
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Dict, Iterator, List, Tuple
+from typing import Container, Dict, Iterator, List
 
 import numpy as np
 import torch
@@ -103,8 +103,8 @@ def _numpy_with_aliases() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _restored() -> Iterator[None]:
-    """Leaves the search path, the loaded modules and the root logger as they were."""
+def _restored(names: Container[str]) -> Iterator[None]:
+    """Leaves the search path, the root logger and modules of the names in question as they were."""
     root = logging.getLogger()
     path, modules = list(sys.path), dict(sys.modules)
     handlers, level = list(root.handlers), root.level
@@ -113,7 +113,7 @@ def _restored() -> Iterator[None]:
     finally:
         sys.path[:] = path
         for name in list(sys.modules):
-            if name.split('.')[0] in (*PACKAGES, 'cython_bbox', 'numba') and name not in modules:
+            if name not in modules and (name in names or name.split('.')[0] in PACKAGES):
                 del sys.modules[name]
         sys.modules.update(modules)
         root.handlers[:] = handlers
@@ -128,7 +128,7 @@ def _load(checkout: Path, network: _Network) -> ModuleType:
             'Get one with: git clone https://github.com/ifzhang/FairMOT'
         )
     stand_ins = _stand_ins(network)
-    with _restored():
+    with _restored(stand_ins):
         for name in list(sys.modules):
             if name.split('.')[0] in PACKAGES:
                 del sys.modules[name]
@@ -167,6 +167,7 @@ class OriginalTracker:
     ) -> None:
         self._network = _Network()
         self.module = _load(Path(checkout), self._network)
+        self.compiled_overlap = _installed('cython_bbox')
         options = SimpleNamespace(
             gpus=[-1],
             arch='',
@@ -188,21 +189,22 @@ class OriginalTracker:
         # Only their shapes are asked for.
         self._blob, self._image = torch.zeros(1, 3, 4, 4), np.zeros((4, 4, 3), np.uint8)
 
-    def track(
-        self, boxes: np.ndarray, scores: np.ndarray, embeddings: np.ndarray
-    ) -> Dict[int, Tuple[np.ndarray, float]]:
-        """Takes the detections of the next frame.
+    def feed(self, boxes: np.ndarray, scores: np.ndarray, embeddings: np.ndarray) -> None:
+        """Lays out the detections of the next frame.
 
         Args:
             boxes: (m, 4) corners in pixels of the image.
             scores: (m,).
             embeddings: (m, D).
-
-        Returns:
-            Of every track seen in this frame, by id: its corners (4,) and its score.
         """
         self._network.table = np.column_stack([boxes, scores]).astype(np.float32)
         features = torch.from_numpy(np.asarray(embeddings, dtype=np.float32))
         self._network.embeddings = features.t()[None]
-        seen = self.tracker.update(self._blob, self._image)
-        return {int(track.track_id): (track.tlbr, float(track.score)) for track in seen}
+
+    def update(self) -> list:
+        """The original's ``update`` with what was laid out: its tracks seen in this frame."""
+        return self.tracker.update(self._blob, self._image)
+
+    def step(self) -> Dict[int, np.ndarray]:
+        """:meth:`update`, told as corners (4,) by id."""
+        return {int(track.track_id): track.tlbr for track in self.update()}

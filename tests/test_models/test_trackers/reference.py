@@ -174,3 +174,41 @@ class ReferenceTracker:
                     self.seen_cases['older' if a.age > b.age else 'not older'] += 1
         self.tracks = [t for t in self.tracks if t.id not in drop]
         return [t for t in self.tracks if t.state == 'tracked']
+
+
+def random_sequence(seed, frames=150, people=12, classes=2, dim=8):
+    """People who walk, hide, leave, come back and look alike, with false alarms and misses.
+
+    Some are seen twice, by two nearly equal boxes; some frames are empty, the first among them.
+    """
+    rng = np.random.default_rng(seed)
+    position = rng.uniform(0, 500, (people, 2))
+    velocity = rng.normal(0, 2, (people, 2))
+    size = rng.uniform(20, 120, (people, 1)) * [0.4, 1.0]
+    look = rng.normal(size=(people, dim)) + 1.0
+    label = rng.integers(0, classes, people)
+    away = np.zeros(people, dtype=int)
+    for frame in range(frames):
+        position = position + velocity + rng.normal(0, 1, position.shape)
+        velocity = np.where((position < 0) | (position > 500), -velocity, velocity)
+        away = np.maximum(away - 1, 0)
+        leaves = (away == 0) & (rng.random(people) < 0.1)
+        away[leaves] = rng.choice([1, 2, 7, 8, 9, 30, 31, 32, 60], leaves.sum())
+        index = np.flatnonzero(away == 0)
+        if rng.random() < 0.04 or (frame == 0 and seed % 2):
+            index = index[:0]
+        twice = rng.random(len(index)) < 0.15
+        index = np.r_[index, index[twice]]
+        alarms = rng.integers(0, 3)
+        start = np.r_[position[index], rng.uniform(0, 500, (alarms, 2))]
+        extent = np.r_[size[index], rng.uniform(20, 100, (alarms, 2))]
+        start = start + rng.normal(0, 1, start.shape)
+        embedding = np.r_[
+            look[index] + rng.normal(0, 0.5, (len(index), dim)), rng.normal(size=(alarms, dim))
+        ]
+        yield {
+            'boxes': np.c_[start, start + extent].astype(np.float32).astype(np.float64),
+            'scores': rng.uniform(0.3, 1, len(start)).astype(np.float32).astype(np.float64),
+            'labels': np.r_[label[index], rng.integers(0, classes, alarms)],
+            'embeddings': embedding.astype(np.float32).astype(np.float64),
+        }

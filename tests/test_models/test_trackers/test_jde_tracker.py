@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
@@ -9,8 +7,6 @@ import torch
 from mmkd.errors import MMKDError
 from mmkd.models.trackers import JDETracker
 from mmkd.registry import MODELS
-
-from .reference import ReferenceTracker
 
 RED, GREEN, BLUE = np.eye(3)
 
@@ -37,73 +33,6 @@ def known(tracker):
 
 def box(x, y=100, w=40, h=100):
     return [x, y, x + w, y + h]
-
-
-# ---------------------------------------------------------------- against the reference
-
-
-def random_sequence(seed, frames=150, people=12, classes=2, dim=8):
-    """People who walk, hide, leave, come back and look alike, with false alarms and misses.
-
-    Some are seen twice, by two nearly equal boxes; some frames are empty, the first among them.
-    """
-    rng = np.random.default_rng(seed)
-    position = rng.uniform(0, 500, (people, 2))
-    velocity = rng.normal(0, 2, (people, 2))
-    size = rng.uniform(20, 120, (people, 1)) * [0.4, 1.0]
-    look = rng.normal(size=(people, dim)) + 1.0
-    label = rng.integers(0, classes, people)
-    away = np.zeros(people, dtype=int)
-    for frame in range(frames):
-        position = position + velocity + rng.normal(0, 1, position.shape)
-        velocity = np.where((position < 0) | (position > 500), -velocity, velocity)
-        away = np.maximum(away - 1, 0)
-        leaves = (away == 0) & (rng.random(people) < 0.1)
-        away[leaves] = rng.choice([1, 2, 7, 8, 9, 30, 31, 32, 60], leaves.sum())
-        index = np.flatnonzero(away == 0)
-        if rng.random() < 0.04 or (frame == 0 and seed % 2):
-            index = index[:0]
-        twice = rng.random(len(index)) < 0.15
-        index = np.r_[index, index[twice]]
-        alarms = rng.integers(0, 3)
-        start = np.r_[position[index], rng.uniform(0, 500, (alarms, 2))]
-        extent = np.r_[size[index], rng.uniform(20, 100, (alarms, 2))]
-        start = start + rng.normal(0, 1, start.shape)
-        embedding = np.r_[
-            look[index] + rng.normal(0, 0.5, (len(index), dim)), rng.normal(size=(alarms, dim))
-        ]
-        yield {
-            'boxes': np.c_[start, start + extent].astype(np.float32).astype(np.float64),
-            'scores': rng.uniform(0.3, 1, len(start)).astype(np.float32).astype(np.float64),
-            'labels': np.r_[label[index], rng.integers(0, classes, alarms)],
-            'embeddings': embedding.astype(np.float32).astype(np.float64),
-        }
-
-
-def test_same_tracks_as_the_slow_reference():
-    cases = Counter()
-    for seed, fps in enumerate([30, 10, 7, 30, 60, 29.97, 0.5]):
-        tracker, reference = JDETracker(), ReferenceTracker()
-        for frame, data in enumerate(random_sequence(seed)):
-            got = tracker.track(
-                3 * frame,  # counted are the frames that the tracker gets
-                torch.tensor(data['boxes']),
-                torch.tensor(data['scores']),
-                torch.tensor(data['labels']),
-                torch.tensor(data['embeddings']),
-                fps=fps,
-            )
-            want = sorted(reference.track(**data, fps=fps), key=lambda t: t.id)
-            assert got.instances_id.tolist() == [t.id for t in want], f'{fps} fps, frame {frame}'
-            assert got.labels.tolist() == [t.label for t in want]
-            np.testing.assert_allclose(got.scores.numpy(), [t.score for t in want], rtol=1e-6)
-            boxes = np.array([t.box for t in want]).reshape(-1, 4)
-            np.testing.assert_allclose(got.bboxes.numpy(), boxes, rtol=1e-6, atol=1e-4)
-            assert {t.id for t in reference.tracks} == set(known(tracker))
-        cases += reference.seen_cases
-    # The sequences were hard enough to mean something.
-    for rule in ('found after its time', 'lost again', 'older', 'not older'):
-        assert cases[rule] >= 5, cases
 
 
 # ---------------------------------------------------------------- stage by stage
