@@ -44,7 +44,8 @@ class MOTDataset(BaseVideoDataset):
         distractors: Names of categories whose boxes look like the classes but are not scored: a
             prediction on one is neither right nor wrong (MOTMetric does the forgiving). MOT16 and
             MOT17 have person_on_vehicle, static_person, distractor and reflection, MOT20
-            non_mot_vehicle as well. The default forgives nothing. Only testing looks at it.
+            non_mot_vehicle as well. The default forgives nothing, and so does a file with none of
+            these categories. Only testing looks at it.
         kwargs: Of mmengine's ``BaseDataset``, ``indices`` included.
 
     Raises:
@@ -98,7 +99,7 @@ class MOTDataset(BaseVideoDataset):
         self.cat_img_map = {cat_id: [] for cat_id in self.cat_ids}
         for ann in content.get('annotations', []):
             is_known = ann['category_id'] in self.cat2label
-            if is_known or (self.test_mode and self.distractors):
+            if is_known or self._distractor_ids:
                 annotations[ann['image_id']].append(ann)
             if is_known:
                 self.cat_img_map[ann['category_id']].append(ann['image_id'])
@@ -248,9 +249,13 @@ class MOTDataset(BaseVideoDataset):
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
         both = [name for name in self.distractors if name in classes]
         if both:
-            raise MMKDError(f"'{both[0]}' is both a class and one of the distractors.")
-        # A training file need not have them.
-        names = self.distractors if self.test_mode else ()
+            raise MMKDError(
+                f"'{both[0]}' is both a class and one of the distractors. Data with classes of its "
+                'own has distractors=().'
+            )
+        # A file with none of them has nothing to forgive; with some, a missing one is a mistake.
+        needed = self.test_mode and any(name in by_name for name in self.distractors)
+        names = self.distractors if needed else ()
         self._distractor_ids = set(self._ids_of(names, by_name, 'distractors'))
 
     def _ids_of(self, names: Sequence[str], by_name: Dict[str, int], where: str) -> List[int]:

@@ -43,8 +43,8 @@ class MOTMetric(BaseMetric):
 
     Reports HOTA, DetA, AssA (Luiten et al., IJCV 2020; means over the IoU thresholds 0.05 to
     0.95), MOTA, IDSW, MT, ML, FP, FN (CLEAR) and IDF1. **Shares are in percent, 0..100**, as papers
-    print them (mmtrack's own metric reports 0..1); MT, ML, IDSW, FP and FN are counts of tracks and
-    of boxes.
+    print them (mmtrack's own metric reports 0..1); MT, ML, IDSW (IDs in some papers), FP and FN are
+    counts of tracks and of boxes.
 
     The overall scores do not look at classes. If the data set has several classes, each is scored
     for itself, too. Keys are ``mot/HOTA`` and ``mot/<class>/HOTA``, over all sequences; the log has
@@ -56,18 +56,18 @@ class MOTMetric(BaseMetric):
     where the data set marks instances as ``distractor`` (``MOTDataset(distractors=...)``) are
     predictions on those forgiven, as in MOT16, 17 and 20.
 
-    The same files give TrackEval's command line the same scores: to those of a benchmark's own
-    evaluation with its distractors, without them to ``--DO_PREPROC False``.
+    TrackEval's command line gives the same files the same scores; without distractors, with
+    ``--DO_PREPROC False``. One thing differs: it cuts a fraction in the column of ``mot_conf`` off,
+    so that it would leave out a box marked 0.5, which counts here.
 
     Samples may come in any order and from several processes. In each process whole videos are
     expected, because trackers need them, but that is not this metric's business.
 
     Args:
         track_iou_thr: From this IoU on a prediction may match in CLEAR and identity scores.
-        outfile_prefix: Writes ``<prefix>.json`` and ``<prefix>.csv`` with all tables; with
-            ``tools/test.py``: ``--cfg-options test_evaluator.outfile_prefix=work_dirs/scores``. If
-            one of them exists, ``<prefix>-1``, ``<prefix>-2``, ... are used; nothing is
-            overwritten.
+        outfile_prefix: Writes ``<prefix>.json`` and ``<prefix>.csv`` with all tables
+            (``tools/test.py --scores <prefix>`` sets it). If one of them exists, ``<prefix>-1``,
+            ``<prefix>-2``, ... are used; nothing is overwritten.
         collect_device: As in mmengine.
         prefix: First part of the keys, ``mot`` by default.
 

@@ -321,8 +321,13 @@ def test_distractors_are_no_targets_when_packed(crowd):
     assert [i['distractor'] for i in sample.instances] == [False, False, True, True, False]
 
 
+def test_a_file_without_any_of_the_distractors_has_nothing_to_forgive(crowd):
+    dataset = build(crowd, test_mode=True, distractors=('robot', 'statue'))
+    assert flags(dataset) == flags(build(crowd, test_mode=True))
+
+
 def test_mistaken_distractors(crowd):
     with pytest.raises(MMKDError, match="no category 'static_persn', which distractors.*'static_p"):
-        build(crowd, test_mode=True, distractors=('static_persn',))
+        build(crowd, test_mode=True, distractors=('static_persn', 'reflection'))
     with pytest.raises(MMKDError, match="'pedestrian' is both a class and one of the distractors"):
         build(crowd, test_mode=True, distractors='pedestrian')
