@@ -18,8 +18,8 @@ BACKBONES = {
     'dla34': 'mmkd.DLA',
     'hrnetv2-w18': 'mmdet.HRNet',
     'hrnetv2-w32': 'mmdet.HRNet',
-    'r18-dcn': 'mmdet.ResNet',
-    'r34-dcn': 'mmdet.ResNet',
+    'r18': 'mmdet.ResNet',
+    'r34': 'mmdet.ResNet',
     'mobilenetv2': 'mmdet.MobileNetV2',
 }
 
@@ -48,9 +48,12 @@ def test_the_rate_falls_before_the_end(named):
 def test_the_name_tells_the_backbone(named):
     name, cfg = named
     backbone = name.split('_')[1]
-    for variant in ('-h64', '-lite'):
+    for variant in ('-h64', '-lite', '-nodcn', '-dcn'):
         backbone = backbone.replace(variant, '')
     assert cfg.model.backbone.type == BACKBONES[backbone]
+    if backbone in ('r18', 'r34', 'dla34'):
+        has_dcn = '-nodcn' not in name if backbone == 'dla34' else '-dcn' in name
+        assert cfg.model.neck.get('use_dcn', True) == has_dcn
     assert (cfg.model.head.get('feat_channels', 256) == 64) == (
         '-h64' in name or '-lite' in name or backbone == 'mobilenetv2'
     )

@@ -1,4 +1,5 @@
-# As fairmot_hrnetv2-w18-h64_1xb4-8e_pets-s2l1, with another backbone.
+# As fairmot_hrnetv2-w18-h64_1xb4-8e_pets-s2l1, with another backbone, and plain
+# convolutions instead of deformable ones, which processors compute several times slower.
 _base_ = [
     '../../_base_/models/fairmot_dla34.py',
     '../../_base_/datasets/pets-s2l1.py',
@@ -6,7 +7,9 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-model = dict(backbone=dict(init_cfg=None), head=dict(feat_channels=64))
+model = dict(
+    backbone=dict(init_cfg=None), neck=dict(use_dcn=False), head=dict(feat_channels=64)
+)
 default_hooks = dict(logger=dict(interval=10))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 channels_last = True
