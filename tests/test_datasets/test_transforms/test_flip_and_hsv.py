@@ -85,3 +85,25 @@ def test_hsv_gains_are_within_half():
     assert gains.min() >= 0.5
     assert gains.max() <= 1.5
     assert (gains.max() - gains.min()) > 0.9
+
+
+def test_hsv_equals_a_product_per_pixel():
+    results = make_results(np.zeros((0, 4), np.float32), (37, 23))
+    transform = HSVJitter()
+    for gains in ((0.5, 1.5), (1.37, 0.81), (1.0, 1.0)):
+        transform._random_gains = lambda gains=gains: gains
+        hsv = cv2.cvtColor(results['img'], cv2.COLOR_BGR2HSV)
+        for y, x in np.ndindex(hsv.shape[:2]):
+            for channel in (1, 2):
+                value = np.float32(hsv[y, x, channel]) * np.float32(gains[channel - 1])
+                hsv[y, x, channel] = int(min(value, 255))
+        np.testing.assert_array_equal(
+            transform(dict(results))['img'], cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        )
+
+
+def test_the_flip_is_one_minus_x_of_the_normalised_label():
+    results = make_results(np.array([[10, 5, 30, 25]], np.float32), (64, 48))
+    flipped = IdAwareRandomFlip(prob=1)(results)
+    centre = 1 - (10 + 30) / 2 / 64
+    np.testing.assert_allclose(flipped['gt_bboxes'], [[64 * centre - 10, 5, 64 * centre + 10, 25]])

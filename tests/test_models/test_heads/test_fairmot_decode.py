@@ -1,9 +1,12 @@
 """Decoding: peaks, what is read at them, and the way back to the original image."""
 
+import math
+
 import numpy as np
+import pytest
 import torch
 
-from mmkd.models.heads.fairmot_decode import decode_peaks, to_original
+from mmkd.models.heads.fairmot_decode import decode_peaks, split_table, to_original
 
 
 def maps(num_classes=1, height=8, width=12, embed_dims=3):
@@ -57,3 +60,54 @@ def test_to_original_undoes_a_letterbox():
     corners = np.array([[10.0, 20.0, 1.0], [110.0, 220.0, 1.0]]) @ homography.numpy().T
     boxes = torch.tensor(corners[:, :2].reshape(1, 4), dtype=torch.float32)
     torch.testing.assert_close(to_original(boxes, homography), original)
+
+
+def loop_decode(heatmap, ltrb, offset, topk):
+    """Peaks of one image, class by class and cell by cell: the best of each class, then of all."""
+    found = []
+    for label, plane in enumerate(heatmap.tolist()):
+        rows, columns = len(plane), len(plane[0])
+        best = []
+        for y in range(rows):
+            for x in range(columns):
+                around = [
+                    plane[v][u]
+                    for v in range(max(0, y - 1), min(rows, y + 2))
+                    for u in range(max(0, x - 1), min(columns, x + 2))
+                ]
+                if plane[y][x] == max(around):
+                    cx, cy = x + float(offset[0, y, x]), y + float(offset[1, y, x])
+                    left, top, right, bottom = ltrb[:, y, x].tolist()
+                    score = 1 / (1 + math.exp(-plane[y][x]))
+                    best.append((score, label, [cx - left, cy - top, cx + right, cy + bottom]))
+        found += sorted(best, key=lambda item: -item[0])[:topk]
+    return sorted(found, key=lambda item: -item[0])[:topk]
+
+
+@pytest.mark.parametrize('num_classes', [1, 4])
+def test_the_best_of_all_classes_are_the_best_of_each(num_classes):
+    generator = torch.Generator().manual_seed(num_classes)
+    maps = [
+        torch.randn(2, channels, 13, 17, generator=generator) for channels in (num_classes, 4, 2, 3)
+    ]
+    peaks = decode_peaks(*maps, topk=9)
+    for n in range(2):
+        for k, (score, label, box) in enumerate(loop_decode(*(m[n] for m in maps[:3]), topk=9)):
+            assert peaks.scores[n, k].item() == pytest.approx(score, abs=1e-6)
+            assert peaks.labels[n, k].item() == label
+            torch.testing.assert_close(peaks.bboxes[n, k], torch.tensor(box))
+
+
+def test_a_table_holds_all_of_the_peaks():
+    maps = [torch.randn(2, channels, 9, 8) for channels in (3, 4, 2, 5)]
+    peaks = decode_peaks(*maps, topk=6)
+    for before, after in zip(peaks, split_table(peaks.table())):
+        assert after.dtype == before.dtype
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('num_classes', [1, 80])
+def test_decoding_needs_no_value_on_the_host(num_classes):
+    # Tensors without values: reading one, or a size that hangs on values, is an error there.
+    maps = [torch.empty(3, channels, 24, 40, device='meta') for channels in (num_classes, 4, 2, 16)]
+    assert decode_peaks(*maps, topk=500).table().shape == (3, 500, 6 + 16)
