@@ -9,6 +9,8 @@ from torch import Tensor
 
 from mmkd.registry import MODELS
 
+from .deform_conv_op import compilable, is_compiling
+
 
 @MODELS.register_module()
 class DCNv2(ModulatedDeformConv2dPack):
@@ -21,6 +23,7 @@ class DCNv2(ModulatedDeformConv2dPack):
       gives wrong numbers, without an error.
     - It has no bfloat16, and no float16 on every CPU build; under ``torch.autocast`` it fails. In
       float16 it computes sampling *positions*, too, whose step is 0.25 cells beyond cell 256.
+    - ``torch.compile`` stops at it. Here it is one node of the graph.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +45,9 @@ class DCNv2(ModulatedDeformConv2dPack):
             )
             # Two thirds are offsets (y, x by turns for each tap), one third is the modulation.
             offset, mask = out.split([out.shape[1] * 2 // 3, out.shape[1] // 3], dim=1)
-            out = modulated_deform_conv2d(
+            # Outside of the compiler mmcv's own call, which traces and exports as usual.
+            convolve = compilable if is_compiling() else modulated_deform_conv2d
+            out = convolve(
                 x,
                 offset.contiguous(),
                 mask.sigmoid().contiguous(),
