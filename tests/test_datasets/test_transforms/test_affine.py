@@ -132,3 +132,32 @@ def test_boxes_that_are_no_array_are_refused():
     results['gt_bboxes'] = object()
     with pytest.raises(MMKDError, match='LoadTrackAnnotations'):
         IdAwareRandomAffine()(results)
+
+
+@settings(max_examples=40, deadline=None)
+@given(boxes(), sizes, st.integers(0, 2**32 - 1))
+def test_clipped_boxes_are_the_part_inside_the_image(gt_bboxes, size, seed):
+    def transformed(**kwargs):
+        np.random.seed(seed)
+        return IdAwareRandomAffine(**kwargs)(make_results(gt_bboxes, size))
+
+    whole = transformed(**KEEP_ALL)
+    kept = whole['gt_instances_id'].tolist()
+    clipped = transformed(clip_border=True)
+    width, height = size
+    for box, name in zip(clipped['gt_bboxes'], clipped['gt_instances_id'].tolist()):
+        x1, y1, x2, y2 = whole['gt_bboxes'][kept.index(name)]
+        inside = [max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)]
+        np.testing.assert_allclose(box, inside, atol=1e-3)
+
+
+def test_a_box_is_judged_by_what_is_left_of_it_when_clipped():
+    # 20 of 40 pixels wide, 100 high; then 3 wide, which is less than min_size.
+    def kept(x1, **kwargs):
+        results = make_results(np.array([[x1, 0, x1 + 40, 100]], np.float32), (100, 100))
+        still = IdAwareRandomAffine(degrees=0, translate=0, scale=(1, 1), shear=0, **kwargs)
+        return len(still(results)['gt_bboxes'])
+
+    assert kept(-20, clip_border=True) == 1
+    assert kept(-37, clip_border=True) == 0
+    assert kept(-37) == 1
