@@ -234,6 +234,8 @@ def test_scores_below_the_threshold_are_not_seen():
     tracker = JDETracker(conf_thr=0.2, init_thr=0.5)
     assert set(feed(tracker, 0, [box(0), box(200)], [RED, BLUE], scores=[0.3, 0.6])) == {1}
     assert set(feed(tracker, 1, [box(200)], [BLUE], scores=[0.3])) == {1}
+    tracker = JDETracker(init_thr=0.5)
+    assert set(feed(tracker, 0, [box(0), box(200)], [RED, BLUE], scores=[0.45, 0.5])) == {1}
 
 
 def test_output_filter_hides_but_does_not_forget():
@@ -245,6 +247,21 @@ def test_output_filter_hides_but_does_not_forget():
     # An area of 100 is too little, an aspect of 1.6 not too wide.
     edges = [[0, 0, 10, 10], [50, 0, 66, 10]]
     assert set(feed(JDETracker(min_area=100, max_aspect=1.6), 0, edges, [RED, BLUE])) == {2}
+
+
+def test_rows_stand_as_in_fairmots_lists_which_decides_between_equally_good_assignments():
+    """Tracked all along, new, found; then lost before, lost now."""
+    tracker = JDETracker()
+    looks = {1: RED, 2: GREEN, 3: BLUE, 4: RED + BLUE, 5: RED + GREEN}
+    steps = [
+        ([1, 2, 3, 4], [1, 2, 3, 4]),
+        ([1, 4], [1, 4, 2, 3]),
+        ([3, 1, 5], [1, 5, 3, 2, 4]),
+        ([4, 5], [5, 4, 2, 1, 3]),
+    ]
+    for frame, (seen, order) in enumerate(steps):
+        feed(tracker, frame, [box(200 * i) for i in seen], [looks[i] for i in seen])
+        assert tracker._tracks.ids.tolist() == order
 
 
 # ---------------------------------------------------------------- ordinary and wrong input

@@ -34,6 +34,9 @@ def test_iou_cost_counts_whole_pixels():
     boxes = np.array([[0.0, 0, 2, 2], [10, 10, 11, 11], [5, 5, 5, 5], [9, 9, 8, 3]])
     cost = matching.iou_cost(boxes, np.array([[0.0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 5, 5]]))
     np.testing.assert_allclose(cost, [[0, 0.5, 1], [1, 1, 1], [1, 1, 0], [1, 1, 1]])
+    nothing = np.array([[9.0, 9, 8, 3]])
+    with np.errstate(all='raise'):
+        assert matching.iou_cost(nothing, nothing) == 1
 
 
 coordinates = st.floats(-50, 50, width=16)

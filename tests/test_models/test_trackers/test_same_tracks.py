@@ -62,3 +62,6 @@ def test_same_tracks_as_fairmot_itself(fps):
             assert got.instances_id.tolist() == sorted(want), f'seed {seed}, frame {frame}'
             boxes = np.array([want[i] for i in sorted(want)]).reshape(-1, 4)
             np.testing.assert_allclose(got.bboxes.numpy(), boxes, rtol=1e-6, atol=1e-4)
+            lists = original.tracker.tracked_stracks + original.tracker.lost_stracks
+            rows = [] if tracker._tracks is None else tracker._tracks.ids.tolist()
+            assert rows == [track.track_id for track in lists]
