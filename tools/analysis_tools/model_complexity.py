@@ -69,7 +69,7 @@ def main() -> None:
     print(as_markdown(results))
     if args.fps:
         on_gpu = torch.device(device).type == 'cuda'
-        where = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or 'CPU'
+        where = torch.cuda.get_device_name(device) if on_gpu else f'{platform.machine()} processor'
         print(
             f'\nOne image at a time, float32, median of {args.rounds} rounds on {where} with '
             f'{torch.get_num_threads()} threads, PyTorch {torch.__version__}; '
