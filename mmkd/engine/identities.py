@@ -37,7 +37,7 @@ def assign_id_offsets(dataset) -> int:
     """
     logger = MMLogger.get_current_instance()
     total, seen, rows = 0, [], []
-    for path, leaf in _leaves(dataset, 'dataset'):
+    for path, leaf in leaves(dataset, 'dataset'):
         num_ids = getattr(leaf, 'num_ids', None)
         if num_ids is None:
             raise MMKDError(
@@ -93,16 +93,16 @@ def _table(rows: List[tuple]) -> str:
     )
 
 
-def _leaves(dataset, path: str) -> Iterator[tuple]:
+def leaves(dataset, path: str) -> Iterator[tuple]:
     """Yields (path in the config, dataset) of everything that is not a wrapper, in order."""
     if getattr(dataset, 'num_ids', None) is None:
         inner = getattr(dataset, 'datasets', None)
         if inner is not None:
             for index, child in enumerate(inner):
-                yield from _leaves(child, f'{path}.datasets[{index}]')
+                yield from leaves(child, f'{path}.datasets[{index}]')
             return
         inner = getattr(dataset, 'dataset', None)
         if inner is not None:
-            yield from _leaves(inner, f'{path}.dataset')
+            yield from leaves(inner, f'{path}.dataset')
             return
     yield path, dataset

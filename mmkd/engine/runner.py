@@ -12,6 +12,7 @@ from torch import nn
 
 from mmkd.registry import RUNNERS
 
+from .classes import check_classes
 from .identities import assign_id_offsets
 
 
@@ -60,11 +61,15 @@ class TrackRunner(Runner):
             self.model = super().wrap_model(self._wrapper_cfg, self.model)
 
     def train(self) -> nn.Module:
-        """Counts the identities of the training data, then trains."""
+        """Counts the identities and checks the classes of the training data, then trains."""
         set_num_ids = getattr(self.model, 'set_num_ids', None)
         if set_num_ids is not None and self._train_loop is not None:
             self._train_loop = self.build_train_loop(self._train_loop)
-            set_num_ids(assign_id_offsets(self._train_loop.dataloader.dataset))
+            dataset = self._train_loop.dataloader.dataset
+            num_classes = getattr(self.model, 'num_classes', None)
+            if num_classes is not None:
+                check_classes(dataset, num_classes)
+            set_num_ids(assign_id_offsets(dataset))
         self._wrap_now()
         return super().train()
 

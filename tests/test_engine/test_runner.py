@@ -86,3 +86,14 @@ def test_models_without_identities_train_as_with_mmengine(tmp_path):
 def test_data_without_identities_is_an_error_that_names_it(tmp_path):
     with pytest.raises(MMKDError, match='Identities'):
         runner(tmp_path, Classifier(), Identities(num_ids=None)).train()
+
+
+def test_more_classes_than_outputs_stop_before_training(tmp_path):
+    class Two(Identities):
+        metainfo = dict(classes=('person', 'car'))
+
+    class OneOutput(Classifier):
+        num_classes = 1
+
+    with pytest.raises(MMKDError, match='outputs for 1'):
+        runner(tmp_path, OneOutput(), Two()).train()

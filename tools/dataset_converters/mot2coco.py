@@ -91,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
             f'  {"in all":{width}}  {report["frames"]:6} frames  {report["boxes"]:8} boxes  '
             f'{report["ids"]:5} ids'
         )
+        if len(report['classes']) > 1:
+            print('  boxes: ' + ', '.join(f'{n} {name}' for name, n in report['classes'].items()))
 
 
 if __name__ == '__main__':

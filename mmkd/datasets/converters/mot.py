@@ -60,7 +60,8 @@ def convert(
 
     Returns:
         ``sequences``: list of dicts (name, frames, boxes, ids, skipped); ``ids``, ``boxes``,
-        ``frames``: totals; ``file``. Ids are those with at least one box to be considered.
+        ``frames``: totals; ``classes``: boxes by class name, of the classes that occur; ``file``.
+        Ids are those with at least one box to be considered.
 
     Raises:
         MMKDError: If there is nothing to convert, or something in it is wrong.
@@ -101,12 +102,15 @@ def convert(
         for ann in content['annotations']
         if ann['mot_conf'] != 0 and ann['instance_id'] >= 0
     }
+    boxes = Counter(ann['category_id'] for ann in content['annotations'])
+    named = [(category['id'], category['name']) for category in content['categories']]
     return {
         'file': str(out_path),
         'sequences': report,
         'frames': len(content['images']),
         'boxes': len(content['annotations']),
         'ids': len(considered),
+        'classes': {name: boxes[i] for i, name in named if boxes[i]},
     }
 
 

@@ -46,6 +46,11 @@ class FairMOT(BaseMultiObjectTracker):
         self.head = MODELS.build(head)
         self.tracker = MODELS.build(tracker) if tracker is not None else None
 
+    @property
+    def num_classes(self) -> int:
+        """Object classes that the head has an output for."""
+        return self.head.num_classes
+
     def set_num_ids(self, num_ids: int) -> None:
         """Sizes the identity classifier for the training data; see :class:`mmkd.TrackRunner`."""
         self.head.set_num_ids(num_ids)
