@@ -7,9 +7,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(init_cfg=None), neck=dict(use_dcn=False), head=dict(feat_channels=64)
-)
+model = dict(backbone=dict(init_cfg=None), neck=dict(use_dcn=False), head=dict(feat_channels=64))
 default_hooks = dict(logger=dict(interval=10))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 channels_last = True
