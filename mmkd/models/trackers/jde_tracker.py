@@ -38,10 +38,10 @@ class JDETracker:
     6. of a tracked and a lost track that cover each other the shorter-lived one is removed, and
        the tracked one if they have lived as long.
 
-    IoU counts whole pixels, as FairMOT does. Of exact copies of a detection, which cost the same but
-    for rounding, another may be chosen than there. Our addition: tracks and detections of different
-    classes never meet. Every step works on whole arrays; the state is bounded by the number of
-    living tracks.
+    IoU counts whole pixels, as FairMOT does. Of exact copies of a detection, which cost the same
+    but for rounding, another may be chosen than there. Our addition: tracks and detections of
+    different classes never meet. Every step works on whole arrays; the state is bounded by the
+    number of living tracks.
 
     Args:
         conf_thr: Detections with a score not above it are not looked at.
