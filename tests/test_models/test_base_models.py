@@ -96,3 +96,27 @@ def test_mixed_precision_and_channels_last_compute_the_same(base):
         assert (last[name] - value).norm() < 1e-3 * value.norm(), name
         # Dozens of untrained layers with 8-bit mantissas; what is wrong is off by more than itself.
         assert (mixed[name].float() - value).norm() < 0.6 * value.norm(), name
+
+
+def test_each_can_be_distilled_into(base):
+    """The KD config's tap fits every backbone: channels and grid are found from the modules."""
+    student = Config.fromfile(base).model
+    student.backbone.init_cfg = None
+    student.head.update(feat_channels=8, embed_dims=8)
+    distiller = MODELS.build(
+        dict(
+            type='mmkd.FeatureDistiller',
+            student=student,
+            teacher=dict(type='mmkd.DINOv2Teacher', arch='small', weights='random'),
+            distill=[dict(student='neck', teacher='last')],
+            alpha=0.5,
+        )
+    ).train()
+    distiller.set_num_ids(3)
+    losses = distiller(**distiller.data_preprocessor(batch(), True), mode='loss')
+    loss, _ = distiller.parse_losses(losses)
+    loss.backward()
+    kd = [value for name, value in losses.items() if name.startswith('loss_kd')]
+    assert len(kd) == 1
+    assert torch.isfinite(kd[0])
+    assert any(p.grad.abs().sum() > 0 for p in distiller.backbone.parameters())
