@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
@@ -97,3 +98,51 @@ def test_more_classes_than_outputs_stop_before_training(tmp_path):
 
     with pytest.raises(MMKDError, match='outputs for 1'):
         runner(tmp_path, OneOutput(), Two()).train()
+
+
+class Count(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(len(data_samples))
+
+    def compute_metrics(self, results):
+        return dict(samples=sum(results))
+
+
+class Predictor(Plain):
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return data_samples if mode == 'predict' else super().forward(inputs, data_samples, mode)
+
+
+@pytest.mark.parametrize('compiled', [False, True, dict(backend='eager')])
+def test_testing_is_compiled_if_the_config_says_so(tmp_path, monkeypatch, compiled):
+    calls = []
+
+    def spy(function, **options):
+        def run(*args, **kwargs):
+            calls.append(options)
+            return function(*args, **kwargs)
+
+        return run
+
+    monkeypatch.setattr(torch, 'compile', spy)
+    loader = dict(
+        batch_size=2,
+        dataset=Identities(),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+    )
+    built = TrackRunner(
+        model=Predictor(),
+        work_dir=str(tmp_path),
+        test_dataloader=loader,
+        test_cfg=dict(),
+        test_evaluator=dict(type=Count),
+        default_scope='mmengine',
+        log_level='ERROR',
+        experiment_name=tmp_path.name,
+        cfg=dict(compile=compiled),
+    )
+    for _ in range(2):  # a second test compiles nothing anew
+        assert built.test() == dict(samples=4)
+    expected = {} if compiled is True else compiled
+    assert calls == ([] if compiled is False else [expected] * 4)
