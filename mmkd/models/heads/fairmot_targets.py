@@ -8,8 +8,10 @@ CornerNet's three cases with their original denominators.
 
 from __future__ import annotations
 
+import functools
 from typing import List, NamedTuple, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +20,8 @@ _DENSE_CHUNK = 128
 
 # On the processor windows are widened to these radii, so that a crowd needs few of them. The first
 # entry stands for what draws nothing.
-_WINDOWS = torch.tensor([-1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128])
+_WINDOWS = torch.tensor([-1, 3, 6, 10, 16, 24, 40, 64, 128])
+_LARGEST = int(_WINDOWS[-1])
 
 
 class FairMOTTargets(NamedTuple):
@@ -98,6 +101,12 @@ def _bell(distance: Tensor, radius: Tensor) -> Tensor:
     return torch.exp(-((distance / sigma) ** 2) / 2) * (distance.abs() <= radius)
 
 
+@functools.lru_cache(maxsize=None)
+def _bell_table() -> Tensor:
+    """The axis of every radius up to the windows' largest: (_LARGEST + 1, 2 * _LARGEST + 1)."""
+    return _bell(torch.arange(-_LARGEST, _LARGEST + 1), torch.arange(_LARGEST + 1)[:, None])
+
+
 def _draw_windows(shape, plane, y, x, radius) -> Tensor:
     """Touches only the cells near each object; boxes of about one size are drawn at once.
 
@@ -122,7 +131,10 @@ def _draw_windows(shape, plane, y, x, radius) -> Tensor:
             continue
         reach = min(edge, widest)
         distance = torch.arange(-reach, reach + 1)
-        bell = _bell(distance, radius[part, None])
+        if edge <= _LARGEST:
+            bell = _bell_table()[:, _LARGEST - reach : _LARGEST + reach + 1][radius[part]]
+        else:
+            bell = _bell(distance, radius[part, None])
         in_y, in_x = (slice(max(0, reach - pad), reach + pad + 1) for pad in (pad_y, pad_x))
         value = bell[:, in_y, None] * bell[:, None, in_x]
         index = centre[part, None, None] + (distance[in_y, None] * row + distance[in_x])
@@ -177,25 +189,30 @@ def fairmot_targets(
     identity = torch.cat([x[:max_objects] for x in ids]).long()
     device = boxes.device
     # Built on the host from sizes that the host knows: repeat_interleave on the device would wait.
-    batch_index = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(
-        device, non_blocking=True
-    )
+    batch_index = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    batch_index = batch_index.to(device, non_blocking=True)
 
-    x1, y1, x2, y2 = boxes.unbind(1)
-    box_w, box_h = x2 - x1, y2 - y1
-    valid = (box_w > 0) & (box_h > 0)
-    cx = ((x1 + x2) / 2).clamp(0, width - 1)
-    cy = ((y1 + y2) / 2).clamp(0, height - 1)
-    x, y = cx.long(), cy.long()
+    low, high = boxes[:, :2], boxes[:, 2:]
+    size = high - low
+    valid = (size > 0).all(dim=1)
+    centre = (low + high) / 2
+    centre = torch.stack(
+        [centre[:, 0].clamp(0, width - 1), centre[:, 1].clamp(0, height - 1)], dim=1
+    )
+    cell = centre.long()
+    x, y = cell.unbind(1)
 
     # Sizes such as 70 x 15 have a whole radius, 7, which rounding must not push below itself: every
     # other size is more than 1e-5 away from a whole one.
     precise = torch.float32 if device.type == 'mps' else torch.float64
-    sides = [side.to(precise).ceil().clamp(min=0) for side in (box_h, box_w)]
-    radius = (gaussian_radius(*sides, min_overlap) + 1e-9).long()
-    radius = torch.where(valid, radius.clamp(min=0), torch.full_like(radius, -1))
+    whole = size.to(precise).ceil().clamp(min=0)
+    radius = (gaussian_radius(whole[:, 1], whole[:, 0], min_overlap) + 1e-9).long()
     heatmap = draw_gaussians(
-        (len(counts) * num_classes, height, width), batch_index * num_classes + label, y, x, radius
+        (len(counts) * num_classes, height, width),
+        batch_index * num_classes + label,
+        y,
+        x,
+        radius.masked_fill(~valid, -1),
     ).view(len(counts), num_classes, height, width)
 
     return FairMOTTargets(
@@ -203,8 +220,8 @@ def fairmot_targets(
         batch_index=batch_index,
         y=y,
         x=x,
-        ltrb=torch.stack([cx - x1, cy - y1, x2 - cx, y2 - cy], dim=1),
-        offset=torch.stack([cx - x, cy - y], dim=1),
-        ids=torch.where(valid, identity, torch.full_like(identity, -1)),
+        ltrb=torch.cat([centre - low, high - centre], dim=1),
+        offset=centre - cell,
+        ids=identity.masked_fill(~valid, -1),
         valid=valid.float(),
     )
