@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 import torch
 from mmengine.device import get_device
@@ -28,12 +28,11 @@ class TrackRunner(Runner):
     A config asks for it with ``runner_type='mmkd.TrackRunner'``, which mmtrack's stock tools
     honour as well. With ``channels_last=True`` beside it the model is laid out so, which makes
     convolutions faster in mixed precision and changes nothing else. With ``compile=True`` (or
-    torch.compile's options) mmengine compiles the training step; here the forward pass of
-    validation and test is compiled as well.
+    torch.compile's options) the forward pass is compiled, in training, validation and test.
     """
 
     _wrapper_cfg: Optional[dict] = None
-    _forward_is_compiled = False
+    _compiled: Tuple[str, ...] = ()
 
     def setup_env(self, env_cfg: dict) -> None:
         """mmengine's, and several processes on machines without a GPU, which it asks for one."""
@@ -76,22 +75,33 @@ class TrackRunner(Runner):
         self._wrap_now()
         return super().train()
 
-    def _compile_forward(self) -> None:
+    def _maybe_compile(self, target: str) -> None:
+        """Compiles the forward pass rather than, as mmengine does, the whole training step.
+
+        That makes half as many graphs, in half the time, and validation and test get them as well.
+
+        Args:
+            target: The step that mmengine would compile; for torch before 2.2.
+        """
         options = self.cfg.get('compile')
-        if not options or self._forward_is_compiled:
-            return
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        model.forward = torch.compile(model.forward, **({} if options is True else options))
-        self._forward_is_compiled = True
+        if not options:
+            return
+        if hasattr(model, 'compile'):
+            if model._compiled_call_impl is None:
+                model.compile(**({} if options is True else options))
+        elif target not in self._compiled:
+            self._compiled += (target,)
+            super()._maybe_compile(target)
 
     def val(self) -> dict:
         """mmengine's validation."""
         self._wrap_now()
-        self._compile_forward()
+        self._maybe_compile('val_step')
         return super().val()
 
     def test(self) -> dict:
         """mmengine's test."""
         self._wrap_now()
-        self._compile_forward()
+        self._maybe_compile('test_step')
         return super().test()
