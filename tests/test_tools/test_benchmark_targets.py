@@ -59,3 +59,18 @@ def test_an_original_is_used_and_its_differences_told(tmp_path, run):
 def test_a_folder_that_is_no_checkout(tmp_path, run):
     with pytest.raises(MMKDError, match='--original .*no checkout of FairMOT'):
         run('--original', tmp_path)
+
+
+def test_a_burst_runs_each_so_often(monkeypatch, run):
+    import mmkd.models.heads.fairmot_targets as targets
+
+    calls = []
+    draw = targets.draw_gaussians
+    monkeypatch.setattr(targets, 'draw_gaussians', lambda *a: calls.append(1) or draw(*a))
+    run('--boxes', 5, '--map', 19, 34, '--batch', 1, '--rounds', 1, '--burst', 4)
+    assert len(calls) == (1 + 2) * 4  # two rounds fill caches
+
+
+def test_no_rounds_at_all(run):
+    with pytest.raises(MMKDError, match='--burst are 1 or more'):
+        run('--burst', 0)
