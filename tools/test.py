@@ -1,7 +1,6 @@
 """Tests a checkpoint and prints its metrics: mmtrack's tools/test.py, with mmkd registered."""
 
 import argparse
-import os.path as osp
 import sys
 from typing import Optional
 
@@ -11,6 +10,7 @@ from mmkd.apis.experiment import (
     add_common_arguments,
     add_speed_arguments,
     build_runner,
+    check_checkpoint,
     enable_compile,
     load_config,
     set_amp_dtype,
@@ -73,14 +73,12 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     add_outputs(cfg, args.scores, args.tracks_dir)
-    if args.amp:
+    if args.amp or args.amp_dtype:
         cfg.test_cfg.fp16 = True
         set_amp_dtype(args.amp_dtype)
     if args.compile:
         enable_compile(cfg)
-    is_local = '://' not in args.checkpoint
-    if is_local and not osp.isfile(args.checkpoint):
-        raise MMKDError(f'There is no checkpoint {args.checkpoint!r}.')
+    check_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     build_runner(cfg).test()

@@ -1,6 +1,7 @@
 """Trains a model from a config: mmtrack's tools/train.py, with mmkd's modules registered."""
 
 import argparse
+import os.path as osp
 import sys
 from typing import Optional
 
@@ -11,6 +12,7 @@ from mmkd.apis.experiment import (
     add_common_arguments,
     add_speed_arguments,
     build_runner,
+    check_checkpoint,
     enable_compile,
     load_config,
 )
@@ -72,19 +74,36 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def enable_resume(cfg: Config, resume: str) -> None:
+    """Goes on from a checkpoint instead of starting from the config's ``load_from``.
+
+    mmengine takes ``load_from`` for what to resume if there is one. A recipe that starts from other
+    weights would thereby start anew, with an optimiser's state that those weights do not have.
+
+    Args:
+        cfg: The config, which is changed.
+        resume: A checkpoint, or 'auto': the latest in the work dir, or a start if there is none.
+    """
+    if resume != 'auto':
+        cfg.resume, cfg.load_from = True, resume
+    elif osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint')):
+        cfg.resume, cfg.load_from = True, None
+    else:
+        print(f'--resume: {cfg.work_dir} holds no checkpoint yet, so training starts.')
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    if args.amp:
+    if args.amp or args.amp_dtype:
         enable_amp(cfg, args.amp_dtype)
     if args.compile:
         enable_compile(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    if args.resume == 'auto':
-        cfg.resume = True
-    elif args.resume is not None:
-        cfg.resume, cfg.load_from = True, args.resume
+    if args.resume is not None:
+        enable_resume(cfg, args.resume)
+    check_checkpoint(cfg.get('load_from'))
     build_runner(cfg).train()
 
 

@@ -47,11 +47,24 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--amp-dtype',
         choices=['float16', 'bfloat16'],
-        help='the type that --amp computes in; float16 on a GPU and bfloat16 elsewhere if unset',
+        help='mixed precision in this type (with --amp alone: float16 on a GPU, else bfloat16)',
     )
     parser.add_argument(
         '--compile', action='store_true', help="torch.compile (the config's key 'compile')"
     )
+
+
+def check_checkpoint(path: str | None) -> None:
+    """Looks for a checkpoint before hours of data are read, if it is a file of this machine.
+
+    Raises:
+        MMKDError: If there is no such file.
+    """
+    if path and '://' not in path and not osp.isfile(path):
+        raise MMKDError(
+            f'There is no checkpoint {path!r}. The config names it as load_from, or the command '
+            'line does; the config says where it comes from, if it is not yours.'
+        )
 
 
 def set_amp_dtype(dtype: str | None) -> None:

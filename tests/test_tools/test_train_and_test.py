@@ -136,3 +136,51 @@ def test_compile_keeps_the_options_of_the_config(train):
     cfg = Config({})
     train['enable_compile'](cfg)
     assert cfg.compile is True
+
+
+def test_a_start_that_is_not_there_is_told_before_anything_is_built(train, monkeypatch, tmp_path):
+    config = tmp_path / 'c.py'
+    config.write_text("load_from = 'checkpoints/none.pth'\noptim_wrapper = dict(type='X')\n")
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(config), '--work-dir', str(tmp_path)])
+    monkeypatch.setitem(train['main'].__globals__, 'build_runner', pytest.fail)
+    with pytest.raises(MMKDError, match=r"no checkpoint 'checkpoints/none\.pth'"):
+        train['main']()
+
+
+def test_a_type_alone_switches_mixed_precision_on(test_tool, monkeypatch, tmp_path):
+    (tmp_path / 'c.py').write_text('test_cfg = dict()\n')
+    (tmp_path / 'x.pth').write_text('')
+    built = []
+
+    class Runner:
+        def test(self):
+            pass
+
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        ['test.py', str(tmp_path / 'c.py'), str(tmp_path / 'x.pth'), '--amp-dtype', 'bfloat16'],
+    )
+    monkeypatch.setitem(
+        test_tool['main'].__globals__, 'build_runner', lambda cfg: built.append(cfg) or Runner()
+    )
+    test_tool['main']()
+    assert built[0].test_cfg.fp16 is True
+
+
+@pytest.mark.parametrize(
+    ('argument', 'has_run', 'resume', 'load_from'),
+    [
+        ('auto', True, True, None),  # not the weights that the recipe started from
+        ('auto', False, False, 'start.pth'),
+        ('mine.pth', True, True, 'mine.pth'),
+    ],
+)
+def test_resuming_a_recipe_that_starts_from_other_weights(
+    train, tmp_path, argument, has_run, resume, load_from
+):
+    if has_run:  # mmengine's note of its latest checkpoint
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
+    cfg = Config(dict(resume=False, load_from='start.pth', work_dir=str(tmp_path)))
+    train['enable_resume'](cfg, argument)
+    assert (cfg.resume, cfg.load_from) == (resume, load_from)
