@@ -17,7 +17,7 @@ from ..images import to_rgb, valid_mask, valid_quads
 from ..taps import Tap, TapRecorder
 from ..teachers import Teacher
 from .distiller import Distiller
-from .dry_run import DryInput, TapInfo, probe
+from ..dry_run import DryInput, TapInfo, probe
 from .pair import FeaturePair, PairConfig
 
 

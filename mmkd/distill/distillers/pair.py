@@ -14,7 +14,7 @@ from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
 from ..taps import Tap
-from .dry_run import TapInfo
+from ..dry_run import TapInfo
 
 DIRECTIONS = ('student_to_teacher', 'teacher_to_student')
 KEYS = ('student', 'teacher', 'name', 'transform', 'loss', 'weight', 'direction', 'call')

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Optional
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.registry import MODELS
 
-from .common import check_reduction, prepare, reduce
+from .common import DistillLoss, exact, reduce
 
 # Squared norms below this count as zero vectors, whose cosine is 0.
 _EPS = 1e-12
 
 
 @MODELS.register_module()
-class CosineDistillLoss(nn.Module):
+class CosineDistillLoss(DistillLoss):
     """``1 - cos(student, teacher)``, in [0, 2].
 
     Per location, every place of the map counts alike. Flattened, as the code published with
@@ -25,41 +24,50 @@ class CosineDistillLoss(nn.Module):
 
     Args:
         flatten: One cosine per image instead of one per location.
-        reduction: 'mean' over the valid locations (or images), 'sum', or 'none': (N, h, w) per
-            location, (N,) flattened.
+        reduction: 'mean' over the valid locations (or images), 'sum', 'sample': (N,), or 'none':
+            (N, h, w) per location, (N,) flattened.
     """
 
     def __init__(self, flatten: bool = False, reduction: str = 'mean'):
-        super().__init__()
+        super().__init__(reduction)
         self.flatten = flatten
-        self.reduction = check_reduction(reduction, type(self).__name__)
 
-    def forward(self, student: Tensor, teacher: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        mask: Optional[Tensor] = None,
+        reduction: Optional[str] = None,
+    ) -> Tensor:
         """Args:
-            student: (N, C, h, w), any floating type; computed in float32 even inside autocast.
+            student: (N, C, h, w) or (N, C), any floating type; computed in float32 even inside
+                autocast.
             teacher: The same shape.
-            mask: (N, 1, h, w) bool, True where the loss counts. Flattened, the other places are
-                left out of the vectors, and images with none are left out of the mean.
+            mask: (N, 1, h, w), True where the loss counts, or weights. Flattened, they weigh the
+                places within the vectors, and images with none are left out of the mean.
+            reduction: Instead of the loss's own.
 
         Returns:
-            A scalar, or what ``reduction='none'`` gives; 0 if nothing is valid.
+            A scalar, or what 'sample' and 'none' give; 0 if nothing is valid.
 
         Raises:
             MMKDError: The shapes differ.
         """
-        with torch.autocast(student.device.type, enabled=False):
-            s, t, mask = prepare(student, teacher, mask, type(self).__name__)
+        with exact(student):
+            s, t, mask = self.prepare(student, teacher, mask)
             dims = (1, 2, 3) if self.flatten else 1
             if self.flatten and mask is not None:
-                s, t = s * mask, t * mask
+                # Both sides: cosines are weighted by the product.
+                root = mask.to(s.dtype).sqrt()
+                s, t = s * root, t * root
             dot = (s * t).sum(dims)
             norms = s.square().sum(dims).clamp(min=_EPS) * t.square().sum(dims).clamp(min=_EPS)
             values = 1 - dot * norms.rsqrt()
             if mask is None:
                 valid = None
             else:
-                valid = mask.flatten(1).any(1) if self.flatten else mask[:, 0]
-            return reduce(values, valid, self.reduction)
+                valid = (mask > 0).flatten(1).any(1) if self.flatten else mask[:, 0]
+            return reduce(values, valid, self.check_reduction(reduction))
 
     def extra_repr(self) -> str:
-        return f'flatten={self.flatten}, reduction={self.reduction!r}'
+        return f'flatten={self.flatten}, {super().extra_repr()}'

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 from typing import Optional
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.registry import MODELS
 
-from .common import check_reduction, prepare, reduce
+from .common import DistillLoss, exact, reduce
 
 
 @MODELS.register_module()
-class MSEDistillLoss(nn.Module):
-    """``(student - teacher) ** 2``, as in FitNets (Romero et al., arXiv 1412.6550).
+class MSEDistillLoss(DistillLoss):
+    """``(student - teacher) ** 2``.
 
     Args:
-        reduction: 'mean' over channels and valid locations, 'sum', or 'none': (N, C, h, w).
+        reduction: 'mean' over channels and valid locations, 'sum', 'sample': (N,), or 'none':
+            (N, C, h, w).
     """
 
-    def __init__(self, reduction: str = 'mean'):
-        super().__init__()
-        self.reduction = check_reduction(reduction, type(self).__name__)
-
-    def forward(self, student: Tensor, teacher: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        mask: Optional[Tensor] = None,
+        reduction: Optional[str] = None,
+    ) -> Tensor:
         """Args:
-            student: (N, C, h, w), any floating type; computed in float32 even inside autocast.
+            student: (N, C, h, w) or (N, C), any floating type; computed in float32 even inside
+                autocast.
             teacher: The same shape.
-            mask: (N, 1, h, w) bool, True where the loss counts.
+            mask: (N, 1, h, w), True where the loss counts, or weights.
+            reduction: Instead of the loss's own.
 
         Returns:
-            A scalar, or what ``reduction='none'`` gives; 0 if nothing is valid.
+            A scalar, or what 'sample' and 'none' give; 0 if nothing is valid.
 
         Raises:
             MMKDError: The shapes differ.
         """
-        with torch.autocast(student.device.type, enabled=False):
-            s, t, mask = prepare(student, teacher, mask, type(self).__name__)
-            return reduce((s - t).square(), mask, self.reduction)
-
-    def extra_repr(self) -> str:
-        return f'reduction={self.reduction!r}'
+        with exact(student):
+            s, t, mask = self.prepare(student, teacher, mask)
+            return reduce((s - t).square(), mask, self.check_reduction(reduction))

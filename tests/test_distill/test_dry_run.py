@@ -3,11 +3,11 @@ import torch
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import nn
 
-from mmkd.distill.distillers.dry_run import TapInfo, probe
+from mmkd.distill.dry_run import TapInfo, probe
 from mmkd.distill.taps import Tap
 from mmkd.errors import MMKDError
 
-from ..toys import ToyStudent, build
+from .toys import ToyStudent, build
 
 
 def _probe(student, *paths, **kwargs):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..taps import Tap
+from .taps import Tap
 
 # The first that a student accepts is taken; few need more than the smallest.
 _SIDES = (64, 128, 256)
