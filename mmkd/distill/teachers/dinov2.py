@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
-from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import nn
 
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
-from .dinov2_weights import pretrain_grid, read_weights
-from .teacher import Teacher
+from .dinov2_weights import load_state, pretrain_grid
+from .intermediates import IntermediatesTeacher, parse_dict_arch
+from .weight_files import fill
 
 PATCH = 14
 REGISTERS = 4
-# The same random network on every rank and after every resume.
-RANDOM_SEED = 0
 
 
 class Arch(NamedTuple):
@@ -40,7 +38,7 @@ ARCHS: Dict[str, Arch] = {
 
 
 @MODELS.register_module()
-class DINOv2Teacher(Teacher):
+class DINOv2Teacher(IntermediatesTeacher):
     """A DINOv2 vision transformer, patch 14, weights from timm's hub or from a file.
 
     Features: ``'last'``, the last block's tokens after the final norm, and ``'block_<i>'``, the
@@ -60,8 +58,7 @@ class DINOv2Teacher(Teacher):
         registers: Whether it has registers; the arch's name says so unless given.
         blocks: Features that it can be asked for, ``'last'`` or numbers of blocks. None: all.
         norm: Whether the final norm is applied to 'last'.
-        input_size: See :class:`Teacher`.
-        dtype: See :class:`Teacher`.
+        kwargs: See :class:`Teacher`.
 
     Raises:
         MMKDError: ``weights`` was not given, or an option does not exist. When it is loaded: the
@@ -75,27 +72,14 @@ class DINOv2Teacher(Teacher):
         registers: Optional[bool] = None,
         blocks: Optional[Sequence[Union[str, int]]] = None,
         norm: bool = True,
-        input_size: Union[None, float, Tuple[int, int]] = None,
-        dtype: Optional[str] = None,
+        **kwargs,
     ):
-        super().__init__(patch=PATCH, input_size=input_size, dtype=dtype)
-        if weights is None:
-            raise MMKDError(
-                "DINOv2Teacher needs weights: 'timm' to download them, the path of a file in "
-                "Meta's, timm's or Hugging Face's layout, or 'random' if a random teacher is "
-                'really meant.'
-            )
+        super().__init__(weights, norm, patch=PATCH, **kwargs)
         self.arch_name, self.arch, self.registers = _parse_arch(arch, registers)
-        self.weights = str(weights)
         if self.weights == 'timm' and self.arch_name == 'custom':
             raise MMKDError("weights='timm' needs an arch that timm has by name, not a dict.")
-        self.is_random = self.weights == 'random'
-        self.norm = norm
-        names = _feature_names(blocks, self.arch.depth)
-        self.channels = dict.fromkeys(names, self.arch.embed_dim)
-        self.strides = dict.fromkeys(names, PATCH)
-        if blocks is not None:
-            self.request(names)
+        depth = self.arch.depth
+        self._set_features('block', [self.arch.embed_dim] * depth, [PATCH] * depth, only=blocks)
 
     @property
     def timm_name(self) -> str:
@@ -105,30 +89,16 @@ class DINOv2Teacher(Teacher):
 
     def describe(self) -> str:
         reg = ' with registers' if self.registers else ''
-        weights = 'RANDOM weights' if self.is_random else f'weights {self.weights!r}'
-        return f'DINOv2 {self.arch_name}{reg}, {weights}'
+        return f'DINOv2 {self.arch_name}{reg}, {self._weights_told()}'
 
-    def build(self) -> nn.Module:
-        if self.is_random:
-            print_log(
-                'The DINOv2 teacher has RANDOM weights, because its config says '
-                "weights='random'. Nothing that DINOv2 learned can reach the student.",
-                logger='current',
-                level=30,
-            )
-            torch.manual_seed(RANDOM_SEED)
-            net = self._network(self.arch.grid)
-        else:
-            state = read_weights(self)
-            with torch.device('meta'):
-                net = self._network(pretrain_grid(state, self.registers))
-            # Every tensor of the network is in `state`, so that nothing stays uninitialised.
-            net.to_empty(device='cpu').load_state_dict(state, strict=True)
-        deepest = max((self._block(name) for name in self._names()), default=-1)
-        if deepest + 1 < self.arch.depth:
-            net.blocks = net.blocks[: deepest + 1]
-            net.norm = nn.Identity()
-        return net
+    def _random(self) -> nn.Module:
+        return self._network(self.arch.grid)
+
+    def _pretrained(self) -> nn.Module:
+        state = load_state(self)
+        with torch.device('meta'):
+            net = self._network(pretrain_grid(state, self.registers))
+        return fill(net, state)
 
     def _network(self, grid: int) -> nn.Module:
         try:
@@ -156,45 +126,10 @@ class DINOv2Teacher(Teacher):
             **mlp,
         )
 
-    def extract(self, x: Tensor) -> Dict[str, Tensor]:
-        names = self._names()
-        wanted = sorted({self._block(name) for name in names})
-        tokens = self.net.forward_intermediates(
-            x, indices=wanted, norm=False, output_fmt='NLC', intermediates_only=True
-        )
-        by_block = dict(zip(wanted, tokens))
-        n, _, height, width = x.shape
-        features = {}
-        for name in names:
-            value = by_block[self._block(name)]
-            if name == 'last' and self.norm:
-                value = self.net.norm(value)
-            value = value.reshape(n, height // PATCH, width // PATCH, -1)
-            features[name] = value.permute(0, 3, 1, 2)
-        return features
-
-    def _names(self) -> Tuple[str, ...]:
-        return self._requested or ('last',)
-
-    def _block(self, name: str) -> int:
-        return self.arch.depth - 1 if name == 'last' else int(name.split('_')[1])
-
-    def _preprocessing(self) -> Dict[str, Any]:
-        return dict(super()._preprocessing(), norm=self.norm)
-
 
 def _parse_arch(arch: Union[str, dict], registers: Optional[bool]) -> Tuple[str, Arch, bool]:
     if isinstance(arch, dict):
-        unknown = set(arch) - set(Arch._fields)
-        if unknown:
-            name = sorted(unknown)[0]
-            raise MMKDError(f'arch has no {name!r}. {nearest(name, Arch._fields)}')
-        try:
-            return 'custom', Arch(**arch), bool(registers)
-        except TypeError as error:
-            raise MMKDError(
-                f'arch=dict(...) needs embed_dim, depth and num_heads, but got {dict(arch)}.'
-            ) from error
+        return 'custom', parse_dict_arch(arch, [Arch]), bool(registers)
     names = [name + suffix for name in ARCHS for suffix in ('', '_reg')]
     if arch not in names:
         raise MMKDError(f'There is no DINOv2 arch {arch!r}. {nearest(arch, names)}')
@@ -204,21 +139,3 @@ def _parse_arch(arch: Union[str, dict], registers: Optional[bool]) -> Tuple[str,
     elif not registers and arch.endswith('_reg'):
         raise MMKDError(f'arch={arch!r} has registers, but registers=False was given.')
     return name, ARCHS[name], bool(registers)
-
-
-def _feature_names(blocks: Optional[Sequence[Union[str, int]]], depth: int) -> Tuple[str, ...]:
-    everything = ('last', *(f'block_{i}' for i in range(depth)))
-    if blocks is None:
-        return everything
-    if isinstance(blocks, (str, int)):
-        blocks = (blocks,)
-    names = tuple(f'block_{b}' if isinstance(b, int) else b for b in blocks)
-    for name in names:
-        if name not in everything:
-            raise MMKDError(
-                f'This DINOv2 has {depth} blocks, 0 to {depth - 1}, and no {name!r}. '
-                f'{nearest(name, everything)}'
-            )
-    if not names:
-        raise MMKDError("blocks=() leaves the teacher nothing to give; blocks=('last',) is usual.")
-    return names

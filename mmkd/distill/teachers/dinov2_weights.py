@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Dict
 
 import torch
-from torch import Tensor
 
-from mmkd.errors import MMKDError, nearest
+from mmkd.errors import MMKDError
+
+from .weight_files import State, check_complete, download, read_weights, some, strip_prefixes
 
 if TYPE_CHECKING:
     from .dinov2 import DINOv2Teacher
 
-State = Dict[str, Tensor]
-
-_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin')
-# What a folder is searched for, best first.
-_FOLDER_FILES = (
-    'model.safetensors',
-    'pytorch_model.bin',
-    '*.safetensors',
-    '*.pth',
-    '*.pt',
-    '*.bin',
-)
-_WRAPPERS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema')
 _PREFIXES = ('module.', 'backbone.', 'dinov2.', 'dinov2_with_registers.')
 # Classifiers that were trained on top, and the token of masked patches: not needed for features.
 _DROPPED = ('mask_token', 'head', 'linear_head', 'dino_head', 'ibot_head', 'classifier', 'fc_norm')
@@ -44,7 +31,7 @@ _HF_NAMES = (
 _HF_QKV = re.compile(r'^(.*)\.attention\.attention\.(query|key|value)\.(weight|bias)$')
 
 
-def read_weights(teacher: DINOv2Teacher) -> State:
+def load_state(teacher: DINOv2Teacher) -> State:
     """The weights that a teacher's config asks for, complete and of its size, in timm's names.
 
     Raises:
@@ -52,10 +39,9 @@ def read_weights(teacher: DINOv2Teacher) -> State:
             no DINOv2's, or of another architecture, and then of which.
     """
     if teacher.weights == 'timm':
-        source, raw = f'timm ({teacher.timm_name})', _download(teacher.timm_name)
+        source, raw = f'timm ({teacher.timm_name})', _from_hub(teacher.timm_name)
     else:
-        path = find_file(teacher.weights)
-        source, raw = str(path), read_file(path)
+        source, raw = teacher.weights, read_weights(teacher.weights, 'DINOv2')
     state = to_timm(raw, source)
     _check_arch(state, teacher, source)
     return state
@@ -67,70 +53,11 @@ def pretrain_grid(state: State, registers: bool) -> int:
     return round(tokens**0.5)
 
 
-def _download(name: str) -> State:
-    try:
-        import timm
+def _from_hub(name: str) -> State:
+    import timm
 
-        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # the hub raises its own, requests' and the system's errors
-        raise MMKDError(
-            f'timm could not get the weights {name!r} ({type(error).__name__}: {error}). On a '
-            'machine without network, copy the file there and give its path as weights=.'
-        ) from error
-
-
-def find_file(weights: str) -> Path:
-    """The file that ``weights`` means: itself, or the one in that folder."""
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        for pattern in _FOLDER_FILES:
-            found = sorted(path.glob(pattern))
-            if len(found) > 1:
-                names = ', '.join(file.name for file in found)
-                raise MMKDError(f'The folder {path} has several weights files: {names}. Name one.')
-            if found:
-                return found[0]
-        raise MMKDError(f'The folder {path} has no weights file ({", ".join(_SUFFIXES)}).')
-    if not path.is_file():
-        hint = nearest(weights, ('timm', 'random')) if path.name == weights else ''
-        raise MMKDError(f'There is no DINOv2 weights file {str(path)!r}. {hint}'.rstrip())
-    return path
-
-
-def read_file(path: Path) -> State:
-    """The tensors of a file, unwrapped from what training programs put around them.
-
-    Raises:
-        MMKDError: It cannot be read, or it holds no tensors.
-    """
-    with open(path, 'rb') as file:
-        head = file.read(64)
-    if head.startswith(b'version https://git-lfs'):
-        raise MMKDError(
-            f'{path} is a Git LFS pointer, not the weights themselves: run git lfs pull there.'
-        )
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            state = load_file(str(path))
-        else:
-            state = torch.load(str(path), map_location='cpu', weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors each fail in several ways
-        reason = str(error).strip().splitlines()
-        raise MMKDError(
-            f'The weights file {path} ({path.stat().st_size} bytes) cannot be read: it is corrupt, '
-            f'cut short, or no checkpoint of tensors ({type(error).__name__}: '
-            f'{reason[0] if reason else "no reason given"}).'
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
-        raise MMKDError(
-            f'The weights file {path} holds no state dict but a {type(state).__name__}.'
-        )
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    net = download(name, lambda: timm.create_model(name, pretrained=True, num_classes=0))
+    return net.state_dict()
 
 
 def to_timm(raw: State, source: str) -> State:
@@ -139,7 +66,7 @@ def to_timm(raw: State, source: str) -> State:
     Meta's and Hugging Face's first position belongs to the class token. timm does the same
     without registers; with them it adds that position to the class token once and for all.
     """
-    state = _strip(raw)
+    state = strip_prefixes(raw, _PREFIXES)
     if any(key.startswith('embeddings.') for key in state):
         state = _from_hugging_face(state, source)
     # Meta's own training chunks the blocks: blocks.<chunk>.<block>.
@@ -155,16 +82,6 @@ def to_timm(raw: State, source: str) -> State:
         out['cls_token'] = out['cls_token'] + out['pos_embed'][:, :1]
         out['pos_embed'] = out['pos_embed'][:, 1:]
     return out
-
-
-def _strip(state: State) -> State:
-    for prefix in _PREFIXES:
-        if any(key.startswith(prefix) for key in state):
-            # What else is in the file (a head beside 'backbone.') keeps its name.
-            state = {
-                key[len(prefix) :] if key.startswith(prefix) else key: v for key, v in state.items()
-            }
-    return state
 
 
 def _from_hugging_face(state: State, source: str) -> State:
@@ -195,10 +112,9 @@ def _check_layout(state: State, source: str) -> None:
         if name not in state
     ]
     if patch is None or lacking:
-        some = ', '.join(repr(key) for key in sorted(state)[:4])
         raise MMKDError(
             f"{source} is not a DINOv2 in Meta's, timm's or Hugging Face's layout: it has no "
-            f'{(lacking or ["patch_embed.proj.weight"])[0]!r}. It has {some} and so on.'
+            f'{(lacking or ["patch_embed.proj.weight"])[0]!r}. It has {some(sorted(state), 4)}.'
         )
     if tuple(patch.shape[1:]) != (3, 14, 14) or 'blocks.0.ls1.gamma' not in state:
         scale = 'with' if 'blocks.0.ls1.gamma' in state else 'without'
@@ -228,18 +144,7 @@ def _check_arch(state: State, teacher: DINOv2Teacher, source: str) -> None:
         )
     with torch.device('meta'):
         expected = teacher._network(pretrain_grid(state, teacher.registers)).state_dict()
-    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
-    wrong = [k for k in expected if k in state and expected[k].shape != state[k].shape]
-    if missing or extra:
-        raise MMKDError(
-            f'{source} does not cover this DINOv2: {len(missing)} tensors are missing '
-            f'{missing[:3]}, {len(extra)} are not known {extra[:3]}.'
-        )
-    if wrong:
-        raise MMKDError(
-            f'{source} has {wrong[0]!r} of shape {tuple(state[wrong[0]].shape)}, but '
-            f'{teacher.arch_name!r} needs {tuple(expected[wrong[0]].shape)}.'
-        )
+    check_complete(state, expected, source, f'this DINOv2 ({teacher.arch_name!r})')
 
 
 def _with(registers: bool) -> str:
