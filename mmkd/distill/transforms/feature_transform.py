@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
+
+from .resize import Cover, as_given, as_map, check_channels, resize_to_grid
 
 LAYERS = ('single', 'multi')
 ORDERS = ('first', 'last')
@@ -53,11 +54,7 @@ class FeatureTransform(BaseModule):
         init_cfg: Optional[dict] = None,
     ):
         super().__init__(init_cfg)
-        if in_channels is None or out_channels is None:
-            raise MMKDError(
-                'FeatureTransform needs in_channels and out_channels. Inside a distiller both '
-                'are found from the modules; on its own they must be given.'
-            )
+        check_channels('FeatureTransform', in_channels, out_channels)
         if layers not in LAYERS:
             raise MMKDError(f'FeatureTransform has no layers={layers!r}. {nearest(layers, LAYERS)}')
         if resize not in ORDERS:
@@ -80,21 +77,18 @@ class FeatureTransform(BaseModule):
                 *([nn.ReLU(inplace=True)] if last_relu else []),
             )
 
-    def forward(self, x: Tensor, size: Tuple[int, int]) -> Tensor:
+    def forward(self, x: Tensor, size: Tuple[int, int], cover: Cover = (1.0, 1.0)) -> Tensor:
         """Args:
-            x: (N, in_channels, H, W).
+            x: (N, in_channels, H, W), or (N, in_channels) for a grid of (1, 1).
             size: The grid (h, w) that is wanted.
+            cover: How much of what ``x`` covers that grid covers; see :func:`.resize_to_grid`.
 
         Returns:
-            (N, out_channels, h, w).
+            (N, out_channels, h, w), or (N, out_channels).
         """
+        out = as_map(x, size, 'FeatureTransform')
         if self.resize_first:
-            return self.project(self._resize(x, size))
-        return self._resize(self.project(x), size)
-
-    def _resize(self, x: Tensor, size: Tuple[int, int]) -> Tensor:
-        if tuple(x.shape[2:]) == tuple(size):
-            return x
-        return F.interpolate(
-            x, size=size, mode='bilinear', align_corners=False, antialias=self.antialias
-        )
+            out = self.project(resize_to_grid(out, size, cover, self.antialias))
+        else:
+            out = resize_to_grid(self.project(out), size, cover, self.antialias)
+        return as_given(out, x)
