@@ -1,6 +1,36 @@
-"""Losses between two maps of one shape: pure functions of (student, teacher, mask)."""
+"""Losses between what a student and a teacher give, one of a paper each.
 
+A loss is a function of (student, teacher, mask); see :class:`.common.DistillLoss`. Names are
+the field's: a method has its own (CWDLoss, FGDLoss), and what everybody knows by a name
+that a task loss has, too, is told apart from it (MSEDistillLoss, KLDistillLoss).
+"""
+
+from .attention import ATLoss
 from .cosine import CosineDistillLoss
+from .cwd import CWDLoss
+from .dist import DISTLoss
+from .dkd import DKDLoss
+from .fgd import FGDLoss
+from .fitnet import FitNetLoss
+from .kl import KLDistillLoss
+from .mgd import MGDLoss
 from .mse import MSEDistillLoss
+from .pkd import PKDLoss
+from .similarity import SPLoss
+from .smooth_l1 import SmoothL1DistillLoss
 
-__all__ = ['CosineDistillLoss', 'MSEDistillLoss']
+__all__ = [
+    'ATLoss',
+    'CWDLoss',
+    'CosineDistillLoss',
+    'DISTLoss',
+    'DKDLoss',
+    'FGDLoss',
+    'FitNetLoss',
+    'KLDistillLoss',
+    'MGDLoss',
+    'MSEDistillLoss',
+    'PKDLoss',
+    'SPLoss',
+    'SmoothL1DistillLoss',
+]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mmkd.registry import MODELS
 
-from .common import DistillLoss, exact, reduce
+from .common import DistillLoss, any_valid, exact, reduce
+from .masked import root_weighted
 
 # Squared norms below this count as zero vectors, whose cosine is 0.
 _EPS = 1e-12
@@ -56,18 +57,14 @@ class CosineDistillLoss(DistillLoss):
         with exact(student):
             s, t, mask = self.prepare(student, teacher, mask)
             dims = (1, 2, 3) if self.flatten else 1
-            if self.flatten and mask is not None:
-                # Both sides: cosines are weighted by the product.
-                root = mask.to(s.dtype).sqrt()
-                s, t = s * root, t * root
+            if self.flatten:
+                s, t = root_weighted(s, mask), root_weighted(t, mask)
             dot = (s * t).sum(dims)
-            norms = s.square().sum(dims).clamp(min=_EPS) * t.square().sum(dims).clamp(min=_EPS)
-            values = 1 - dot * norms.rsqrt()
-            if mask is None:
-                valid = None
-            else:
-                valid = (mask > 0).flatten(1).any(1) if self.flatten else mask[:, 0]
-            return reduce(values, valid, self.check_reduction(reduction))
+            norms = [x.square().sum(dims).clamp(min=_EPS) for x in (s, t)]
+            # One after the other: the product of two squares overflows float32 much sooner.
+            values = 1 - dot * norms[0].rsqrt() * norms[1].rsqrt()
+            weights = any_valid(mask) if self.flatten else None if mask is None else mask[:, 0]
+            return reduce(values, weights, self.check_reduction(reduction))
 
     def extra_repr(self) -> str:
         return f'flatten={self.flatten}, {super().extra_repr()}'

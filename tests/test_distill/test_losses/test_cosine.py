@@ -4,6 +4,8 @@ import torch
 from mmkd.distill import CosineDistillLoss
 from mmkd.errors import MMKDError
 
+from .maps import places as valid_places
+
 
 def _maps(dtype=torch.float64, n=3, c=5, h=4, w=6):
     torch.manual_seed(0)
@@ -18,33 +20,43 @@ def _cosine(a, b):
 
 
 def _slow(student, teacher, mask, flatten):
+    """(loss, weight) of each location or image."""
     losses = []
     for n in range(len(student)):
         places = [
-            (i, j)
+            (
+                student[n, :, i, j],
+                teacher[n, :, i, j],
+                1.0 if mask is None else float(mask[n, 0, i, j]),
+            )
             for i in range(student.shape[2])
             for j in range(student.shape[3])
-            if mask is None or mask[n, 0, i, j]
         ]
-        columns = [(student[n, :, i, j], teacher[n, :, i, j]) for i, j in places]
-        if flatten and columns:
-            s, t = (torch.cat([pair[k] for pair in columns]) for k in (0, 1))
-            losses.append(1 - _cosine(s, t))
+        places = [place for place in places if place[2] > 0]
+        if flatten and places:
+            s, t = (torch.cat([p[k] * p[2] ** 0.5 for p in places]) for k in (0, 1))
+            losses.append((1 - _cosine(s, t), 1.0))
         elif not flatten:
-            losses.extend(1 - _cosine(s, t) for s, t in columns)
+            losses.extend((1 - _cosine(s, t), weight) for s, t, weight in places)
     return losses
 
 
 @pytest.mark.parametrize('flatten', [False, True])
-@pytest.mark.parametrize('masked', [False, True])
-def test_equals_the_slow_definition(flatten, masked):
+@pytest.mark.parametrize('kind', [None, 'bool', 'weights'])
+def test_equals_the_slow_definition(flatten, kind):
     student, teacher, mask = _maps()
-    mask = mask if masked else None
+    mask = None if kind is None else mask if kind == 'bool' else mask * torch.rand(mask.shape)
     expected = _slow(student, teacher, mask, flatten)
+    total = sum(loss * weight for loss, weight in expected)
     loss = CosineDistillLoss(flatten=flatten)(student, teacher, mask)
-    assert loss.item() == pytest.approx(sum(expected) / len(expected), abs=1e-12)
-    total = CosineDistillLoss(flatten=flatten, reduction='sum')(student, teacher, mask)
-    assert total.item() == pytest.approx(sum(expected), abs=1e-10)
+    assert loss.item() == pytest.approx(total / sum(w for _, w in expected), abs=1e-7)
+    got = CosineDistillLoss(flatten=flatten, reduction='sum')(student, teacher, mask)
+    assert got.item() == pytest.approx(total, abs=1e-6)
+
+
+def test_large_features_do_not_overflow():
+    student = torch.full((1, 2, 1, 1), 1e15)
+    assert CosineDistillLoss()(student, student).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_flattened_is_torchs_loss_of_the_published_code():
@@ -105,7 +117,7 @@ def test_mistakes_are_told():
     student, teacher, mask = _maps()
     with pytest.raises(MMKDError, match=r'\(3, 5, 4, 6\).*\(3, 5, 2, 6\)'):
         CosineDistillLoss()(student, teacher[:, :, :2])
-    with pytest.raises(MMKDError, match=r'bool mask of shape \(3, 1, 4, 6\)'):
+    with pytest.raises(MMKDError, match=r'mask of shape \(3, 1, 4, 6\).*\(3, 4, 6\)'):
         CosineDistillLoss()(student, teacher, mask[:, 0])
     with pytest.raises(MMKDError, match="Did you mean 'mean'"):
         CosineDistillLoss(reduction='meen')
