@@ -18,7 +18,7 @@ DryInput = Union[None, Sequence[int], Dict[str, Sequence[int]]]
 
 
 class TapInfo(NamedTuple):
-    """What is known of a tap before training."""
+    """What is known of a tap before training; a vector (N, C) has the stride 0."""
 
     channels: int
     stride: float
@@ -103,7 +103,8 @@ def _attempt(
             except Exception as error:
                 wrong.append(error)
                 raise
-            found[tap.path] = TapInfo(seen.shape[1], first[-2] / seen.shape[-2])
+            stride = first[-2] / seen.shape[-2] if seen.dim() == 4 else 0.0
+            found[tap.path] = TapInfo(seen.shape[1], stride)
             if len(found) == len({tap.path for tap in taps}):
                 raise _Enough
 

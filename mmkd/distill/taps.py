@@ -42,7 +42,7 @@ class Tap:
         return model.get_submodule(self.module_path)
 
     def select(self, output: Any) -> Tensor:
-        """The tensor (N, C, H, W) that the path means, out of the module's output."""
+        """The tensor, (N, C, H, W) or (N, C), that the path means, out of the module's output."""
         for part in self.index:
             try:
                 output = output[part]
@@ -60,10 +60,10 @@ class Tap:
                 f'The tap {self.path!r} must be one tensor, but that module gives '
                 f'{describe(output)}.' + (f' Choose one of {choices}.' if choices else '')
             )
-        if output.dim() != 4:
+        if output.dim() not in (2, 4):
             raise MMKDError(
-                f'The tap {self.path!r} must be a map (N, C, H, W), but it gives '
-                f'{describe(output)}.'
+                f'The tap {self.path!r} must be a map (N, C, H, W) or a vector (N, C), but it '
+                f'gives {describe(output)}.'
             )
         return output
 

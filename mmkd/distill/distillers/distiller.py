@@ -7,31 +7,39 @@ import warnings
 from typing import Any, Dict, List, Optional, Union
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmkd.errors import MMKDError
+from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
+from ..progress import read_progress
+from ..schedules import Progress, parse_schedule
 from ..teachers import Teacher
-from ..teachers.holder import TeacherHolder
+from . import keys, side_state
 from . import state_dict as student_first
+from .pool import TeacherPool
 
 
 class Distiller(BaseModel):
-    """Base of distillers: owns a student and a teacher, and is the student to everybody else.
+    """Base of distillers: owns a student and teachers, and is the student to everybody else.
 
     ``predict`` and ``tensor``, the data preprocessor, unknown public attributes and the state
     dict are the student's own. What a subclass trains besides goes into ``self.distill``; it is
-    saved after the student, under ``distill.``. The teacher is in no state dict, parameter list
-    or module tree, gets its weights when training starts (``train()`` or the first loss) and
-    follows ``.to()``.
+    saved after the student, under ``distill.``. Teachers are in no parameter list or module tree,
+    get their weights when training starts (``train()`` or the first loss) and follow ``.to()``;
+    a checkpoint has their fingerprints, not their weights.
 
     Args:
         student: Config of an OpenMMLab model, or the model.
         teacher: Config of a :class:`mmkd.distill.Teacher`, or one.
-        alpha: The teacher's share of the loss, in [0, 1]; the task keeps ``1 - alpha``. With 0
-            the teacher is never loaded.
+        teachers: Instead of ``teacher``, several by name.
+        alpha: The teachers' share of the loss, in [0, 1], or a schedule of it (see
+            :func:`mmkd.distill.schedules.parse_schedule`); the task keeps ``1 - alpha``. With 0
+            no teacher is loaded.
+        on_other_teacher: 'refuse' to resume with a teacher that is not the one the checkpoint was
+            trained with, or 'warn'.
         data_preprocessor: For the student's config if it has none of its own; mmengine's Runner
             puts a config's top-level ``data_preprocessor`` here.
         init_cfg: mmengine's initialisation config.
@@ -44,20 +52,33 @@ class Distiller(BaseModel):
     def __init__(
         self,
         student: Union[dict, nn.Module],
-        teacher: Union[dict, Teacher],
-        alpha: float = 0.5,
+        teacher: Union[None, dict, Teacher] = None,
+        alpha: Union[float, dict, list] = 0.5,
         data_preprocessor: Optional[dict] = None,
         init_cfg: Optional[dict] = None,
+        teachers: Optional[Dict[str, Union[dict, Teacher]]] = None,
+        on_other_teacher: str = 'refuse',
     ):
         super().__init__(init_cfg=init_cfg)
         # The student has its own; see __getattr__.
         del self.data_preprocessor
-        self.alpha = _check_alpha(alpha)
+        self._alpha = _check_alpha(alpha)
+        self._progress = Progress(0, 0, 0.0, 0.0)
+        choices = side_state.ON_OTHER_TEACHER
+        if on_other_teacher not in choices:
+            raise MMKDError(
+                f'There is no on_other_teacher={on_other_teacher!r}. '
+                f'{nearest(on_other_teacher, choices)}'
+            )
+        self.on_other_teacher = on_other_teacher
         self.student = _build_student(student, data_preprocessor)
         self.distill = nn.Module()
+        self._pool = TeacherPool(teacher, teachers)
         self._started = False
-        self._teacher_holder = TeacherHolder(teacher)
-        self._register_state_dict_hook(student_first.save_student_first)
+        self._prints: Dict[str, str] = {}
+        # What a checkpoint said of its teachers, until the first step knows what to make of it.
+        self._stored: Dict[str, Dict[str, Any]] = {}
+        self._register_state_dict_hook(_save)
         self.register_load_state_dict_post_hook(_after_load)
 
     # What a subclass writes.
@@ -66,37 +87,82 @@ class Distiller(BaseModel):
         """The student's losses and the distiller's."""
         raise NotImplementedError
 
-    def on_training_start(self, teacher: Teacher) -> None:
-        """Called once, when the teacher has its weights."""
+    def on_training_start(self) -> None:
+        """Called once, when the teachers have their weights."""
+
+    def before_saving(self) -> None:
+        """Called before a state dict is made; raises what must not be saved."""
+
+    @property
+    def needed(self) -> List[str]:
+        """The names of the teachers that training uses at all."""
+        return list(self._pool) if self._alpha.peak > 0 else []
 
     @property
     def active(self) -> bool:
-        """Whether the teacher is needed at all."""
-        return self.alpha > 0
+        """Whether a teacher is needed at all."""
+        return bool(self.needed)
 
-    # The teacher.
+    @property
+    def alpha(self) -> float:
+        """The teachers' share of the loss now."""
+        return self._alpha(self._progress)
+
+    # The teachers.
 
     @property
     def teacher(self) -> Teacher:
-        """The teacher; before training starts it has no weights."""
-        return self._teacher_holder.teacher
+        """The teacher of a run with one; before training starts it has no weights."""
+        return self._pool.only()
+
+    @property
+    def teachers(self) -> Dict[str, Teacher]:
+        """All of them, by name."""
+        return {name: self._pool[name] for name in self._pool}
 
     def start(self) -> None:
-        """Loads the teacher; training does this by itself.
+        """Loads the teachers that have work to do; training does this by itself.
 
         Raises:
-            MMKDError: The teacher's weights cannot be loaded.
+            MMKDError: A teacher's weights cannot be loaded.
         """
-        if not self.active or (self._started and self.teacher.loaded):
+        names = [name for name in self.needed if not self._over(name)]
+        if not names or (self._started and all(self._pool[name].loaded for name in names)):
             return
-        reference = next((p for p in self.student.parameters() if p.is_floating_point()), None)
-        teacher = self._teacher_holder.load(reference)
+        self._pool.load(names, self.student)
+        for name in names:
+            memory = self._stored.get(name, {}).get('memory')
+            if memory:
+                self._pool[name].load_memory(memory)
+                self._stored[name]['memory'] = {}
+        self._prints = self.fingerprints()
         if not self._started:
             self._started = True
-            self.on_training_start(teacher)
+            self.on_training_start()
+
+    def _over(self, name: str) -> bool:
+        """Whether that teacher's work is done for good."""
+        return self._alpha.finished(self._progress)
+
+    def fingerprints(self) -> Dict[str, str]:
+        """Name to fingerprint of the teachers that are loaded, and of those that were."""
+        fresh = {
+            name: self._pool[name].fingerprint() for name in self._pool if self._pool[name].loaded
+        }
+        return {**self._prints, **fresh}
+
+    def begin_step(self) -> None:
+        """To be called first in each step of training: looks at the clock, loads, compares."""
+        self._progress = read_progress()
+        self.start()
+        if self._stored and self._prints:
+            # The first step of this process is a later one of the run: so the run goes on.
+            resumed = self._progress.iter > 0
+            stored, self._stored = self._stored, {}
+            side_state.compare(stored, self._prints, self.on_other_teacher, resumed)
 
     def train(self, mode: bool = True) -> Distiller:
-        """Switches the student; with ``mode=True`` the teacher gets its weights."""
+        """Switches the student; with ``mode=True`` the teachers get their weights."""
         super().train(mode)
         if mode:
             self.start()
@@ -104,7 +170,7 @@ class Distiller(BaseModel):
 
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)
-        self._teacher_holder.apply(fn)
+        self._pool.apply(fn)
         return self
 
     # The student.
@@ -120,6 +186,20 @@ class Distiller(BaseModel):
         if mode == 'loss':
             return self.loss(inputs, data_samples, **kwargs)
         return self.student(inputs, data_samples, mode=mode, **kwargs)
+
+    if hasattr(nn.Module, 'compile'):
+
+        def compile(self, *args, **kwargs) -> None:
+            """Compiles the student. What is around it decides on the host and stays as it is.
+
+            Calling it again does nothing; a teacher has its own switch.
+            """
+            if self.student._compiled_call_impl is None:
+                # The check of the first steps goes backward twice through one graph.
+                import torch._functorch.config as functorch_config
+
+                functorch_config.donated_buffer = False
+                self.student.compile(*args, **kwargs)
 
     def val_step(self, data: Any) -> list:
         """The student's own."""
@@ -160,11 +240,21 @@ class Distiller(BaseModel):
         else:
             super().__setattr__(name, value)
 
+    def _save_to_state_dict(self, *args, **kwargs) -> None:
+        # Torch's and mmengine's way to a state dict both come by here first.
+        self.before_saving()
+        super()._save_to_state_dict(*args, **kwargs)
+
     def _load_from_state_dict(self, state_dict: Dict, prefix: str, *args, **kwargs) -> None:
         # Both torch's loader and mmengine's hand their own copy here and pick the children's
         # entries from it afterwards.
+        stored = side_state.take(state_dict, prefix)
+        if stored:
+            self._stored = stored
         added = student_first.load_student_first(state_dict, prefix)
-        self.__dict__['_loading'] = (prefix, state_dict, added)
+        own = {prefix + name: value for name, value in _tensors(self)}
+        shapes = keys.mismatched(state_dict, own, lambda key: _as_saved(key, prefix))
+        self.__dict__['_loading'] = (prefix, state_dict, added, shapes)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     # Shared arithmetic.
@@ -177,29 +267,53 @@ class Distiller(BaseModel):
         """
         out: Dict[str, Any] = {}
         raw: List[Tensor] = []
+        share = 1 - self.alpha
         for name, value in losses.items():
             if 'loss' not in name:
                 out[name] = value
             elif isinstance(value, Tensor):
-                out[name] = value * (1 - self.alpha)
+                out[name] = value * share
                 raw.append(value.detach().mean())
             else:
-                out[name] = [item * (1 - self.alpha) for item in value]
+                out[name] = [item * share for item in value]
                 raw.extend(item.detach().mean() for item in value)
         if raw:
             out['task_raw'] = torch.stack([value.float() for value in raw]).sum()
         return out
 
 
+def _tensors(module: nn.Module) -> List:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _as_saved(key: str, prefix: str) -> str:
+    renamed = [key]
+    student_first.name_as_saved(renamed, prefix)
+    return renamed[0][len(prefix) :]
+
+
+def _save(module: Distiller, state: Dict, prefix: str, local_metadata: Dict) -> None:
+    student_first.save_student_first(module, state, prefix, local_metadata)
+    side_state.save(module._pool, module._prints, module._stored, state, prefix)
+
+
 def _after_load(module: Distiller, incompatible_keys: Any) -> None:
-    prefix, state, added = module.__dict__.pop('_loading', ('', {}, []))
+    prefix, state, added, shapes = module.__dict__.pop('_loading', ('', {}, [], []))
     student_first.take_back(state, added)
-    student_first.name_as_saved(incompatible_keys.missing_keys, prefix)
-    student_first.name_as_saved(incompatible_keys.unexpected_keys, prefix)
+    missing, unexpected = incompatible_keys.missing_keys, incompatible_keys.unexpected_keys
+    student_first.name_as_saved(missing, prefix)
+    student_first.name_as_saved(unexpected, prefix)
+    inner = [[key[len(prefix) :] for key in found] for found in (missing, unexpected)]
+    for sentence in keys.explain(*inner, shapes, list(module.distill._modules)):
+        print_log(sentence, logger='current')
 
 
-def _check_alpha(alpha: float) -> float:
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 <= alpha <= 1:
+def _check_alpha(alpha: Any) -> Any:
+    number = isinstance(alpha, (int, float)) and not isinstance(alpha, bool)
+    schedule = None
+    if isinstance(alpha, (dict, list, tuple)) or (number and alpha >= 0):
+        schedule = parse_schedule(alpha, 'alpha')
+    if schedule is None or not schedule.peak <= 1:
         raise MMKDError(
             f'alpha is the share of the distillation loss, a number in [0, 1], but got {alpha!r}.'
         )
@@ -209,7 +323,7 @@ def _check_alpha(alpha: float) -> float:
             'The usual value is 0.5.',
             stacklevel=3,
         )
-    return float(alpha)
+    return schedule
 
 
 def _build_student(student: Union[dict, nn.Module], data_preprocessor: Optional[dict]) -> BaseModel:

@@ -1,11 +1,11 @@
-"""Distils feature maps."""
+"""Distils features."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-import numpy as np
+import torch
 from mmengine.logging import print_log
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
@@ -13,43 +13,63 @@ from torch import Tensor, nn
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
-from ..images import to_rgb, valid_mask, valid_quads
+from ..dry_run import DryInput, TapInfo, probe
 from ..taps import Tap, TapRecorder
 from ..teachers import Teacher
+from . import nan_guard
 from .distiller import Distiller
-from ..dry_run import DryInput, TapInfo, probe
-from .pair import FeaturePair, PairConfig
+from .nan_guard import NaNGuard
+from .pair import FeaturePair, PairConfig, build, expand
+from .report import describe, report_pair, tell_grids
+from .startup import ArrivalCheck, ConstancyCheck
+from .step import Step
 
 
 @MODELS.register_module()
 class FeatureDistiller(Distiller):
-    """Makes maps within the student resemble a teacher's, beside the student's own task.
+    """Makes features within the student resemble teachers', beside the student's own task.
 
     The loss is ``(1 - alpha) * task + alpha * sum(weight_i * kd_i)``. Logged are the terms as they
     are summed (the student's own names, ``loss_kd_<name>``) and as they are measured
     (``task_raw``, ``kd_<name>``).
 
+    In the first steps of every training it is checked that each loss's gradient reaches the
+    student, and that no teacher changes; see :mod:`mmkd.distill.distillers.startup`.
+
     Args:
         student: See :class:`Distiller`.
         teacher: See :class:`Distiller`.
-        distill: One dict per pair of maps:
+        distill: One dict per pair of features:
 
             - ``student``: the dotted path of a module of the student; see
-              :class:`mmkd.distill.taps.Tap`.
-            - ``teacher``: the name of a feature of the teacher.
+              :class:`mmkd.distill.taps.Tap`. A list stands for as many entries.
+            - ``teacher``: the name of a feature of the teacher; with ``teachers``, the teacher's
+              before it: 'dino.last'.
             - ``name``: for logs and checkpoints; made from the path by default.
-            - ``transform``, ``loss``: their configs; FeatureTransform and CosineDistillLoss by
-              default. Channels are found, not typed.
-            - ``weight``: its share among the pairs, 1 by default; with 0 it is left out.
+            - ``transform``: its config; FeatureTransform by default, None for none. Channels are
+              found, not typed. Losses between relations have none by default.
+            - ``loss``: its config; CosineDistillLoss by default.
+            - ``weight``: its share among the pairs, 1 by default, or a schedule (see
+              :func:`mmkd.distill.schedules.parse_schedule`). While it is 0 the teacher does not
+              run for it; with a plain 0 the entry is left out.
             - ``direction``: 'student_to_teacher', or 'teacher_to_student', whose target is
               trained along and can collapse.
             - ``call``: which run of the module is meant if it runs several times in one step.
+            - ``weighting``: config of a module that weighs places, such as ForegroundWeight.
+            - ``standardize``: True, or options of EMAStandardize: the teacher's channels get mean
+              0 and variance 1.
         alpha: See :class:`Distiller`.
+        teachers: See :class:`Distiller`.
+        calibration: Config of a module such as GradientRatio, which scales the distillation's
+            gradient in proportion to the task's.
+        balance: Config of a module such as TeacherDrop, which weighs teachers sample by sample.
         mask: Whether padding is left out of the losses; see
             :func:`mmkd.distill.images.valid_quads`.
+        nan_policy: 'stop', 'skip' or 'off'; see :class:`.nan_guard.NaNGuard`.
         image_key: Which images the teacher sees if the student reads a dict of them.
         dry_input: Shapes for the dry run that finds the channels, if the student takes neither
-            (N, 3, H, W) nor {'img': (N, T, 3, H, W)}; see :func:`.dry_run.probe`.
+            (N, 3, H, W) nor {'img': (N, T, 3, H, W)}; see :func:`mmkd.distill.dry_run.probe`.
+        on_other_teacher: See :class:`Distiller`.
         data_preprocessor: See :class:`Distiller`.
         init_cfg: See :class:`Distiller`.
 
@@ -60,48 +80,70 @@ class FeatureDistiller(Distiller):
     def __init__(
         self,
         student: Union[dict, nn.Module],
-        teacher: Union[dict, Teacher],
-        distill: Sequence[dict],
-        alpha: float = 0.5,
+        teacher: Union[None, dict, Teacher] = None,
+        distill: Sequence[dict] = (),
+        alpha: Union[float, dict, list] = 0.5,
+        teachers: Optional[Dict[str, Union[dict, Teacher]]] = None,
+        calibration: Optional[dict] = None,
+        balance: Optional[dict] = None,
         mask: bool = True,
+        nan_policy: str = 'stop',
         image_key: str = 'img',
         dry_input: DryInput = None,
+        on_other_teacher: str = 'refuse',
         data_preprocessor: Optional[dict] = None,
         init_cfg: Optional[dict] = None,
     ):
-        super().__init__(student, teacher, alpha, data_preprocessor, init_cfg)
+        super().__init__(
+            student, teacher, alpha, data_preprocessor, init_cfg, teachers, on_other_teacher
+        )
         self.mask = mask
         self.image_key = image_key
-        if isinstance(distill, dict) or not distill:
-            raise MMKDError('distill is a list with one dict per pair of maps, and not empty.')
-        configs = [PairConfig(self.student, entry) for entry in distill]
+        self._guard = NaNGuard(nan_policy)
+        configs = [PairConfig(self.student, self._pool, entry) for entry in expand(distill)]
         _check_unique([config.name for config in configs])
-        # Also of pairs that are switched off: a wrong name is wrong at any weight.
-        names = [config.feature for config in configs]
-        self.teacher.check(names)
-        used = [config for config in configs if config.weight > 0]
-        self.teacher.request([config.feature for config in used])
+        used = [config for config in configs if config.used]
+        for name in self._pool:
+            # Also of pairs that are switched off: a wrong name is wrong at any weight.
+            self._pool[name].bind(self.student)
+            self._pool[name].check([c.feature for c in configs if c.teacher == name])
+            self._pool[name].request([c.feature for c in used if c.teacher == name])
         taps = {config.tap.path: config.tap for config in configs}
         found = _find_channels(self.student, list(taps.values()), configs, dry_input)
-        self.distill = ModuleDict(
-            {
-                config.name: FeaturePair(
-                    config, found.get(config.tap.path), self.teacher.channels[config.feature]
-                )
-                for config in configs
-            }
-        )
+        parts: Dict[str, nn.Module] = {
+            config.name: FeaturePair(
+                config,
+                found.get(config.tap.path),
+                self._pool[config.teacher].channels[config.feature],
+            )
+            for config in configs
+        }
         self._pairs = [config.name for config in used]
-        for name, pair in self.distill.items():
+        self._teachers_used = {config.teacher for config in used}
+        for name, pair in parts.items():
             # DDP waits for the gradient of every trained parameter.
             if not self.active or name not in self._pairs:
                 pair.requires_grad_(False)
+        if calibration is not None:
+            parts['calibration'] = build(calibration)
+        if balance is not None:
+            parts['balance'] = build(balance)
+        self.distill = ModuleDict(parts)
+        self._calibrated, self._balanced = calibration is not None, balance is not None
+        self._shared = self._shared_parameters() if self._calibrated else ''
         self._taps = {config.tap.path: taps[config.tap.path] for config in used}
-        self._grids_told = False
+        self._arrival: Optional[ArrivalCheck] = ArrivalCheck()
+        self._constancy: Optional[ConstancyCheck] = None
+        self._steps = 0
 
     @property
-    def active(self) -> bool:
-        return self.alpha > 0 and bool(self._pairs)
+    def needed(self) -> List[str]:
+        return [name for name in super().needed if name in self._teachers_used]
+
+    def _over(self, name: str) -> bool:
+        pairs = [self.distill[pair] for pair in self._pairs]
+        schedules = [pair.schedule for pair in pairs if pair.teacher == name]
+        return super()._over(name) or all(s.finished(self._progress) for s in schedules)
 
     def loss(self, inputs: Any, data_samples: Optional[list] = None, **kwargs) -> Dict[str, Tensor]:
         """Args:
@@ -112,88 +154,217 @@ class FeatureDistiller(Distiller):
             The student's loss dict, its losses times ``1 - alpha``; ``loss_kd_<name>``, times
             ``alpha * weight``; and unweighted ``task_raw`` and ``kd_<name>``.
         """
-        if not self.active:
-            return self.weigh_task(self.student(inputs, data_samples, mode='loss', **kwargs))
-        self.start()
-        # Before the student: what the teacher needs is freed when the student's graph grows.
-        images = to_rgb(inputs, self.student.data_preprocessor, self.image_key)
-        quads = None
-        if self.mask:
-            # mmtrack names what belongs to 'search_img' search_*.
-            prefix = self.image_key[: -len('img')]
-            quads = valid_quads(data_samples, len(images), tuple(images.shape[2:]), prefix)
-        masks = _Masks(images, quads)
-        targets = self.teacher(images, data_samples)
-        recorder = TapRecorder(list(self._taps.values()))
+        self._guard.read()
+        self.begin_step()
+        weights = self._weights()
+        undo = nan_guard.snapshot(self) if self._guard.skips else []
+        if not any(weights.values()):
+            self._free()
+            out = self.weigh_task(self.student(inputs, data_samples, mode='loss', **kwargs))
+            step = None
+        else:
+            self._look_at_teachers()
+            out, step = self._distil(inputs, data_samples, weights, kwargs)
+        self._rest(out, weights)
+        return self._guarded(out, step, inputs, data_samples, undo)
+
+    def _weights(self) -> Dict[str, float]:
+        """Each used pair's weight in this step; all 0 while alpha is."""
+        alpha = self.alpha
+        return {
+            name: self.distill[name].weight_at(self._progress) if alpha > 0 else 0.0
+            for name in self._pairs
+        }
+
+    def _distil(
+        self, inputs: Any, data_samples: Optional[list], weights: Dict[str, float], kwargs: dict
+    ) -> Tuple[Dict[str, Any], Step]:
+        # Before the student: what teachers need is freed when the student's graph grows.
+        step = Step(inputs, data_samples, self.student.data_preprocessor, self.image_key, self.mask)
+        pairs = [self.distill[name] for name in self._pairs if weights[name] > 0]
+        pending = {}
+        for name in dict.fromkeys(pair.teacher for pair in pairs):
+            teacher = self._pool[name]
+            teacher.update(self.student)
+            pending[name] = teacher.launch(step.images, data_samples)
+        recorder = TapRecorder([self._taps[pair.path] for pair in pairs])
         with recorder.record(self.student):
             task = self.student(inputs, data_samples, mode='loss', **kwargs)
         out = self.weigh_task(task)
-        for name in self._pairs:
-            pair = self.distill[name]
-            seen = recorder.get(pair.path, pair.call)
-            target = targets[pair.feature]
-            if not self._grids_told:
-                _tell_grids(pair, images, seen, target)
-            value = pair(seen, target, masks)
+        features = {name: each.wait() for name, each in pending.items()}
+        values: Dict[str, Tensor] = {}
+        seen: Dict[str, Tensor] = {}
+        for pair in pairs:
+            seen[pair.name] = recorder.get(pair.path, pair.call)
+            target = features[pair.teacher][pair.feature]
+            if self._steps == 0:
+                tell_grids(pair, step.images, seen[pair.name], target)
+            self._guard.watch(f'{pair.path} of the student', seen[pair.name])
+            self._guard.watch(f'{pair.feature} of {pair.teacher}', target)
+            extent = self._pool[pair.teacher].extent(step.size)
+            values[pair.name] = pair(
+                seen[pair.name], target, step, extent, 'sample' if self._balanced else None
+            )
+        self._add(out, self._weigh_teachers(values, weights), weights)
+        if self._arrival is not None:
+            self._look_at_gradients(out, seen)
+        if self._calibrated:
+            self._calibrate(out, list(values))
+        self._steps += 1
+        return out, step
+
+    def _add(
+        self, out: Dict[str, Any], values: Dict[str, Tensor], weights: Dict[str, float]
+    ) -> None:
+        for name, value in values.items():
             for key in (f'loss_kd_{name}', f'kd_{name}'):
                 if key in out:
                     raise MMKDError(
                         f'The student logs {key!r} itself; give the distill entry another name=.'
                     )
-            out[f'loss_kd_{name}'] = value * (self.alpha * pair.weight)
+            out[f'loss_kd_{name}'] = value * (self.alpha * weights[name])
             out[f'kd_{name}'] = value.detach()
-        self._grids_told = True
+
+    def _weigh_teachers(
+        self, values: Dict[str, Tensor], weights: Dict[str, float]
+    ) -> Dict[str, Tensor]:
+        """Scalars out of each pair's value per sample, if teachers are balanced."""
+        if not self._balanced:
+            return values
+        teachers = list(dict.fromkeys(self.distill[name].teacher for name in values))
+        totals = []
+        for teacher in teachers:
+            own = [n for n in values if self.distill[n].teacher == teacher]
+            totals.append(torch.stack([values[n].detach() * weights[n] for n in own]).sum(0))
+        shares = self.distill['balance'](torch.stack(totals, dim=1))
+        column = {teacher: i for i, teacher in enumerate(teachers)}
+        return {
+            name: (value * shares[:, column[self.distill[name].teacher]]).mean()
+            for name, value in values.items()
+        }
+
+    def _calibrate(self, out: Dict[str, Any], names: List[str]) -> None:
+        calibration = self.distill['calibration']
+        kd = [f'loss_kd_{name}' for name in names]
+        if calibration.due(self._progress.iter):
+            task = [v for k, v in out.items() if 'loss' in k and k not in kd]
+            parts = [item for v in task for item in ([v] if isinstance(v, Tensor) else v)]
+            parameters = [
+                p for p in self.student.get_submodule(self._shared).parameters() if p.requires_grad
+            ]
+            calibration.measure(
+                torch.stack([part.mean().float() for part in parts]).sum(),
+                torch.stack([out[key].float() for key in kd]).sum(),
+                parameters,
+            )
+        for key in kd:
+            out[key] = calibration(out[key])
+        out.update(calibration.logs())
+
+    def _shared_parameters(self) -> str:
+        path = getattr(self.distill['calibration'], 'shared', None)
+        return Tap(self.student, path).module_path if path else ''
+
+    def _rest(self, out: Dict[str, Any], weights: Dict[str, float]) -> None:
+        """Gives the trained parts of entries that rest in this step the gradient 0, for DDP."""
+        for name, weight in weights.items():
+            pair = self.distill[name]
+            if weight == 0 and any(p.requires_grad for p in pair.parameters()):
+                out[f'loss_kd_{name}'] = nan_guard.nothing(pair)
+
+    def _guarded(
+        self,
+        out: Dict[str, Any],
+        step: Optional[Step],
+        inputs: Any,
+        data_samples: Optional[list],
+        undo: list,
+    ) -> Dict[str, Any]:
+        if self._guard.policy == 'off':
+            return out
+        if step is not None:
+            self._guard.watch('the images', step.images)
+            images = len(step.images)
+        else:
+            images = max(len(data_samples or ()), 1)
+        for name, value in out.items():
+            if 'loss' in name:
+                items = [value] if isinstance(value, Tensor) else value
+                self._guard.watch(
+                    name, torch.stack([v.detach().float().mean() for v in items]).sum()
+                )
+        files = nan_guard.batch_files(data_samples, images)
+        if self._guard.finish(self._progress.iter, files, images):
+            nan_guard.restore(undo)
+            zero = nan_guard.nothing(self)
+            first = next(name for name in out if 'loss' in name)
+            for name in out:
+                if 'loss' in name:
+                    out[name] = zero if name == first else torch.zeros_like(zero)
         return out
 
-    def on_training_start(self, teacher: Teacher) -> None:
-        report = self.report()
-        print_log(
-            f'Distilling {report["teacher"]} (fingerprint {report["fingerprint"][:12]}) into '
-            f'{report["student"]}, alpha {self.alpha:g}:',
-            logger='current',
-        )
-        for pair in report['pairs']:
-            print_log(
-                '  {name}: student {tap} ({student_channels} channels, stride {student_stride}) '
-                '| teacher {feature} ({teacher_channels} channels, stride {teacher_stride}) | '
-                '{direction}, {transform} with {transform_parameters:,} parameters, {loss}, '
-                'weight {weight:g}'.format(**pair),
-                logger='current',
+    # What is checked at the start.
+
+    def _look_at_teachers(self) -> None:
+        if self._constancy is None:
+            self._constancy = ConstancyCheck(
+                {n: f for n, f in self._prints.items() if not self._pool[n].stateful}
             )
+        elif self._constancy.pending and self._steps > 0:
+            self._constancy.look(self.fingerprints())
+
+    def _look_at_gradients(self, out: Dict[str, Any], seen: Dict[str, Tensor]) -> None:
+        for name, tapped in seen.items():
+            if not self._arrival.done(name):
+                path = self.distill[name].module_path
+                value = out[f'loss_kd_{name}']
+                self._arrival.look(name, value, self.student, path, tapped)
+                if self._arrival.done(name):
+                    print_log(
+                        f'  {name}: its gradient reaches the student '
+                        f'(norm {self._arrival.arrived[name]:.3g} at its nearest parameters).',
+                        logger='current',
+                    )
+        if all(self._arrival.done(name) for name in self._pairs):
+            self._arrival = None
+
+    def _free(self) -> None:
+        """Lets go of teachers whose work is done for good."""
+        for name in self._pool:
+            if self._started and self._pool[name].loaded and self._over(name):
+                self._pool[name].release()
+                print_log(f'Teacher {name!r} has done its work and is freed.', logger='current')
+
+    def before_saving(self) -> None:
+        self._guard.read()
+
+    def on_training_start(self) -> None:
+        for line in describe(self.report()):
+            print_log(line, logger='current')
 
     def report(self) -> Dict[str, Any]:
         """What is distilled into what, for logs and reports.
 
         Returns:
-            ``student``, ``teacher``, ``fingerprint`` (None before the weights are loaded),
-            ``random_teacher``, ``alpha`` and a list of ``pairs``.
+            ``student``, ``alpha`` (its largest), ``teachers`` (name to ``describe``, ``random``
+            and ``fingerprint``, None before the weights are loaded) and a list of ``pairs``.
         """
-        teacher = self.teacher
         return {
             'student': type(self.student).__name__,
-            'teacher': teacher.describe(),
-            'random_teacher': teacher.is_random,
-            'fingerprint': teacher.fingerprint() if teacher.loaded else None,
-            'alpha': self.alpha,
-            'pairs': [_report_pair(self.distill[name], teacher) for name in self._pairs],
+            'alpha': self._alpha.peak,
+            'teachers': {
+                name: {
+                    'describe': teacher.describe(),
+                    'random': teacher.is_random,
+                    'fingerprint': teacher.fingerprint() if teacher.loaded else None,
+                }
+                for name, teacher in self.teachers.items()
+            },
+            'pairs': [
+                report_pair(self.distill[name], self._pool[self.distill[name].teacher])
+                for name in self._pairs
+            ],
         }
-
-
-class _Masks:
-    """The valid mask of any grid, made once per step and grid."""
-
-    def __init__(self, images: Tensor, quads: Optional[np.ndarray]):
-        self._size = tuple(images.shape[2:])
-        self._device = images.device
-        self._quads = quads
-        self._made: Dict[Tuple[int, int], Tensor] = {}
-
-    def __call__(self, grid: Tuple[int, int]) -> Optional[Tensor]:
-        if self._quads is None:
-            return None
-        if grid not in self._made:
-            self._made[grid] = valid_mask(self._quads, self._size, grid, self._device)
-        return self._made[grid]
 
 
 def _check_unique(names: List[str]) -> None:
@@ -207,7 +378,7 @@ def _find_channels(
 ) -> Dict[str, TapInfo]:
     found, error = probe(student, taps, dry_input)
     for config in configs:
-        if config.tap.path in found:
+        if config.tap.path in found or config.transform is None:
             continue
         key = 'in_channels' if config.direction == 'student_to_teacher' else 'out_channels'
         given = isinstance(config.transform, nn.Module) or config.transform.get(key) is not None
@@ -222,29 +393,3 @@ def _find_channels(
                 f'{key}= in the transform.'
             )
     return found
-
-
-def _tell_grids(pair: FeaturePair, images: Tensor, seen: Tensor, target: Tensor) -> None:
-    print_log(
-        f'  {pair.name}: of images {tuple(images.shape[2:])} the student gives '
-        f'{tuple(seen.shape[1:])}, the teacher {tuple(target.shape[1:])}',
-        logger='current',
-    )
-
-
-def _report_pair(pair: FeaturePair, teacher: Teacher) -> Dict[str, Any]:
-    tapped = pair.tapped
-    return {
-        'name': pair.name,
-        'tap': pair.path,
-        'student_channels': tapped.channels if tapped else '?',
-        'student_stride': f'{tapped.stride:g}' if tapped else '?',
-        'feature': pair.feature,
-        'teacher_channels': teacher.channels[pair.feature],
-        'teacher_stride': teacher.strides[pair.feature],
-        'direction': 'student to teacher' if pair.to_teacher else 'teacher to student',
-        'transform': type(pair.transform).__name__,
-        'transform_parameters': sum(p.numel() for p in pair.transform.parameters()),
-        'loss': type(pair.loss).__name__,
-        'weight': pair.weight,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.model import BaseModule
@@ -13,13 +13,58 @@ from torch import Tensor, nn
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
-from ..taps import Tap
 from ..dry_run import TapInfo
+from ..schedules import Progress, parse_schedule
+from ..taps import Tap
+from .pool import TeacherPool
+from .step import Extent, Step
 
 DIRECTIONS = ('student_to_teacher', 'teacher_to_student')
-KEYS = ('student', 'teacher', 'name', 'transform', 'loss', 'weight', 'direction', 'call')
+KEYS = (
+    'student',
+    'teacher',
+    'name',
+    'transform',
+    'loss',
+    'weight',
+    'direction',
+    'call',
+    'weighting',
+    'standardize',
+)
+# What the distiller keeps under 'distill.' besides its entries.
+RESERVED = ('teachers', 'calibration', 'balance')
+_DEFAULT_LOSS = dict(type='mmkd.CosineDistillLoss')
+_DEFAULT_TRANSFORM = dict(type='mmkd.FeatureTransform')
 
-MakeMask = Callable[[Tuple[int, int]], Optional[Tensor]]
+
+def expand(entries: Any) -> List[dict]:
+    """Lines that name several maps, as one line for each.
+
+    ``student=['backbone.layer2', 'backbone.layer3']`` with one ``teacher``, or with as many.
+    """
+    if isinstance(entries, dict) or not entries:
+        raise MMKDError('distill is a list with one dict per pair of maps, and not empty.')
+    lines: List[dict] = []
+    for entry in entries:
+        taps = entry.get('student') if isinstance(entry, dict) else None
+        if not isinstance(taps, (list, tuple)):
+            lines.append(entry)
+            continue
+        features = entry.get('teacher')
+        if not isinstance(features, (list, tuple)):
+            features = [features] * len(taps)
+        if len(features) != len(taps) or not taps:
+            raise MMKDError(
+                f'An entry of distill names {len(taps)} maps of the student and {len(features)} '
+                'features of a teacher; give one feature for all, or one for each.'
+            )
+        for number, (tap, feature) in enumerate(zip(taps, features)):
+            line = dict(entry, student=tap, teacher=feature)
+            if 'name' in entry:
+                line['name'] = f'{entry["name"]}_{number}'
+            lines.append(line)
+    return lines
 
 
 class PairConfig:
@@ -27,10 +72,11 @@ class PairConfig:
 
     Args:
         student_model: The student, for its tap.
+        pool: The teachers.
         entry: The line.
     """
 
-    def __init__(self, student_model: nn.Module, entry: dict):
+    def __init__(self, student_model: nn.Module, pool: TeacherPool, entry: dict):
         if not isinstance(entry, dict):
             raise MMKDError(
                 f'An entry of distill is a dict(student=..., teacher=...), not {entry!r}.'
@@ -45,9 +91,9 @@ class PairConfig:
                     f'module, the teacher the name of a feature. Got {entry.get(key)!r}.'
                 )
         self.tap = Tap(student_model, entry['student'])
-        self.feature: str = entry['teacher']
+        self.teacher, self.feature = pool.split(entry['teacher'])
         self.name = _check_name(entry.get('name'), entry['student'])
-        self.weight = _check_weight(entry.get('weight', 1.0), self.name)
+        self.schedule = parse_schedule(entry.get('weight', 1.0), f'{self.name}: weight')
         self.direction: str = entry.get('direction', DIRECTIONS[0])
         if self.direction not in DIRECTIONS:
             raise MMKDError(
@@ -55,8 +101,17 @@ class PairConfig:
                 f'{nearest(self.direction, DIRECTIONS)}'
             )
         self.call: Optional[int] = entry.get('call')
-        self.transform: Any = entry.get('transform', dict(type='mmkd.FeatureTransform'))
-        self.loss: Any = entry.get('loss', dict(type='mmkd.CosineDistillLoss'))
+        self.loss: Any = entry.get('loss', _DEFAULT_LOSS)
+        # Relational losses compare spaces of any widths.
+        related = not getattr(_class_of(self.loss), 'same_channels', True)
+        self.transform: Any = entry.get('transform', None if related else _DEFAULT_TRANSFORM)
+        self.weighting: Any = entry.get('weighting')
+        self.standardize: Any = entry.get('standardize', False)
+
+    @property
+    def used(self) -> bool:
+        """Whether its weight is ever above 0."""
+        return self.schedule.peak > 0
 
 
 class FeaturePair(BaseModule):
@@ -73,8 +128,10 @@ class FeaturePair(BaseModule):
         super().__init__()
         self.name = config.name
         self.path = config.tap.path
+        self.module_path = config.tap.module_path
+        self.teacher = config.teacher
         self.feature = config.feature
-        self.weight = config.weight
+        self.schedule = config.schedule
         self.call = config.call
         self.to_teacher = config.direction == DIRECTIONS[0]
         self.tapped = tapped
@@ -84,13 +141,36 @@ class FeaturePair(BaseModule):
         # The student of a distilled run starts from the same weights as the plain one's.
         with torch.random.fork_rng(devices=[]):
             self.transform = self._build_transform(config.transform, *ends)
-            self.loss = _build(config.loss)
+            self.loss = self._build_loss(
+                config.loss, ends[0] if self.transform is None else ends[1]
+            )
+            self.weighting = None if config.weighting is None else build(config.weighting)
+            self.standardize = _build_standardize(config.standardize, teacher_channels)
 
-    def forward(self, student: Tensor, teacher: Tensor, make_mask: MakeMask) -> Tensor:
+    @property
+    def weight(self) -> float:
+        """The largest that its weight becomes."""
+        return self.schedule.peak
+
+    def weight_at(self, progress: Progress) -> float:
+        """Its weight now."""
+        return self.schedule(progress)
+
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        step: Step,
+        extent: Optional[Extent] = None,
+        reduction: Optional[str] = None,
+    ) -> Tensor:
         """Args:
-            student: (N, C, H, W), the tapped map.
-            teacher: (N, D, h, w), frozen.
-            make_mask: Gives the valid mask (N, 1, h, w) of a grid, or None.
+            student: (N, C, H, W) or (N, C), the tapped map.
+            teacher: (N, D, h, w) or (N, D), frozen.
+            step: The batch.
+            extent: What the teacher's map covers, in pixels of the student's input; the input by
+                default.
+            reduction: Of the loss, instead of its own.
 
         Returns:
             The unweighted loss.
@@ -101,16 +181,46 @@ class FeaturePair(BaseModule):
                 f'the teacher {len(teacher)} {tuple(teacher.shape)}. If the tapped module ran on '
                 'something else than the images, tap another one.'
             )
-        if self.to_teacher:
-            student = self.transform(student, tuple(teacher.shape[2:]))
+        size: Extent = tuple(map(float, step.size))
+        extent = size if extent is None else tuple(map(float, extent))
+        if self.standardize is not None:
+            teacher = self.standardize(teacher, _mask(step, teacher, extent))
+        cover = (extent[0] / size[0], extent[1] / size[1])
+        if self.transform is None:
+            pass
+        elif self.to_teacher:
+            student = self._transform(student, teacher, cover)
         else:
-            teacher = self.transform(teacher, tuple(student.shape[2:]))
-        return self.loss(student, teacher, make_mask(tuple(teacher.shape[2:])))
+            teacher = self._transform(teacher, student, (1 / cover[0], 1 / cover[1]))
+            extent = size
+        mask = _mask(step, teacher, extent)
+        if self.weighting is not None:
+            mask = self.weighting(step.instances(extent), tuple(teacher.shape[2:]), mask)
+        known: Dict[str, Any] = {}
+        needs: Sequence[str] = getattr(self.loss, 'needs', ())
+        if 'instances' in needs:
+            known['instances'] = step.instances(extent)
+        if 'labels' in needs:
+            known['labels'] = step.labels()
+        if reduction is not None:
+            known['reduction'] = reduction
+        return self.loss(student, teacher, mask, **known)
+
+    def _transform(self, x: Tensor, other: Tensor, cover: Extent) -> Tensor:
+        if x.dim() != other.dim():
+            raise MMKDError(
+                f'{self.name}: {self.path!r} of the student and {self.feature!r} of the teacher '
+                f'are {x.dim()}- and {other.dim()}-dimensional; compare maps with maps, vectors '
+                'with vectors.'
+            )
+        grid: Tuple[int, int] = tuple(other.shape[2:]) if other.dim() == 4 else (1, 1)
+        # Transforms of others need not know what a teacher's padding is.
+        return self.transform(x, grid) if cover == (1.0, 1.0) else self.transform(x, grid, cover)
 
     def _build_transform(
         self, config: Any, in_channels: Optional[int], out_channels: Optional[int]
-    ) -> nn.Module:
-        if isinstance(config, nn.Module):
+    ) -> Optional[nn.Module]:
+        if config is None or isinstance(config, nn.Module):
             return config
         config = copy.deepcopy(dict(config))
         found: Dict[str, Optional[int]] = dict(in_channels=in_channels, out_channels=out_channels)
@@ -126,9 +236,39 @@ class FeaturePair(BaseModule):
                 )
         return MODELS.build(config)
 
+    def _build_loss(self, config: Any, channels: Optional[int]) -> nn.Module:
+        if isinstance(config, nn.Module):
+            return config
+        config = copy.deepcopy(dict(config))
+        if 'channels' in getattr(_class_of(config), 'build_needs', ()):
+            config.setdefault('channels', channels)
+        return MODELS.build(config)
 
-def _build(config: Any) -> nn.Module:
+
+def _mask(step: Step, feature: Tensor, extent: Extent) -> Optional[Tensor]:
+    return step.mask(tuple(feature.shape[2:]), extent) if feature.dim() == 4 else None
+
+
+def _class_of(config: Any) -> Any:
+    if isinstance(config, nn.Module):
+        return type(config)
+    kind = dict(config).get('type')
+    return MODELS.get(kind) if isinstance(kind, str) else kind
+
+
+def build(config: Any) -> nn.Module:
+    """A module from its config; a module as it is."""
     return config if isinstance(config, nn.Module) else MODELS.build(copy.deepcopy(dict(config)))
+
+
+def _build_standardize(config: Any, channels: int) -> Optional[nn.Module]:
+    if config is False or config is None:
+        return None
+    if isinstance(config, nn.Module):
+        return config
+    options = {} if config is True else dict(config)
+    options.setdefault('type', 'mmkd.EMAStandardize')
+    return MODELS.build(dict(options, channels=channels))
 
 
 def _check_name(name: Any, path: str) -> str:
@@ -140,12 +280,6 @@ def _check_name(name: Any, path: str) -> str:
             f"The distill entry {chosen!r} needs a name= without 'loss' in it: mmengine adds up "
             'every logged value that has it.'
         )
-    if hasattr(nn.ModuleDict(), chosen):
+    if hasattr(nn.ModuleDict(), chosen) or chosen in RESERVED:
         raise MMKDError(f'A distill entry cannot be named {chosen!r}; give it another name=.')
     return chosen
-
-
-def _check_weight(weight: Any, name: str) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight >= 0:
-        raise MMKDError(f'{name}: weight is a number, 0 or more, but got {weight!r}.')
-    return float(weight)

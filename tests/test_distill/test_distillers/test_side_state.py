@@ -1,0 +1,130 @@
+"""Who taught: in the checkpoint, and compared when a run goes on."""
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+
+from mmkd.distill.distillers import side_state
+from mmkd.errors import MMKDError
+
+from ..toys import TINY, ToyStudent, batch, build
+
+KEY = 'distill.teachers.teacher.fingerprint'
+OTHER = {'type': 'mmkd.DINOv2Teacher', 'arch': dict(TINY), 'weights': 'random', 'input_size': 0.5}
+
+
+@pytest.fixture
+def iteration():
+    """Sets what a runner would announce, for this test alone."""
+    hub = MessageHub.get_current_instance()
+    before = dict(hub.runtime_info)
+
+    def say(value):
+        hub.update_info('iter', value)
+
+    yield say
+    hub.runtime_info.clear()
+    hub.runtime_info.update(before)
+
+
+def _trained():
+    distiller = build().train()
+    return distiller, distiller.state_dict()
+
+
+def test_the_fingerprint_is_32_bytes_in_the_checkpoint():
+    distiller, state = _trained()
+    assert state[KEY].dtype == torch.uint8
+    assert bytes(state[KEY].tolist()).hex() == distiller.teacher.fingerprint()
+    assert list(state)[-1] == KEY
+    assert KEY not in build().state_dict()
+
+
+@pytest.mark.parametrize('strict', [True, False])
+def test_it_is_no_unexpected_key(strict):
+    _, state = _trained()
+    result = build().load_state_dict(state, strict=strict)
+    assert not result.missing_keys
+    assert not result.unexpected_keys
+    assert KEY in state
+
+
+def test_going_on_with_another_teacher_is_refused(iteration):
+    first, state = _trained()
+    other = build(teacher=OTHER)
+    other.load_state_dict(state)
+    iteration(12)
+    with pytest.raises(MMKDError) as error:
+        other.train()(*batch(), mode='loss')
+    for distiller in (first, other):
+        assert distiller.teacher.fingerprint()[:16] in str(error.value)
+    assert "on_other_teacher='warn'" in str(error.value)
+
+
+def test_unless_it_is_meant(iteration):
+    _, state = _trained()
+    other = build(teacher=OTHER, on_other_teacher='warn')
+    other.load_state_dict(state)
+    iteration(12)
+    other.train()(*batch(), mode='loss')
+    assert bytes(other.state_dict()[KEY].tolist()).hex() == other.teacher.fingerprint()
+
+
+def test_going_on_with_the_same_one_is_fine(iteration):
+    _, state = _trained()
+    again = build()
+    again.load_state_dict(state)
+    iteration(12)
+    again.train()(*batch(), mode='loss')
+
+
+def test_starting_from_such_weights_is_a_choice(iteration):
+    _, state = _trained()
+    other = build(teacher=OTHER)
+    other.load_state_dict(state)
+    iteration(0)
+    other.train()(*batch(), mode='loss')
+    iteration(1)
+    other(*batch(), mode='loss')
+
+
+def test_a_plain_checkpoint_says_nothing_of_teachers(iteration):
+    distiller = build()
+    distiller.load_state_dict(ToyStudent().state_dict(), strict=False)
+    iteration(12)
+    distiller.train()(*batch(), mode='loss')
+
+
+def test_what_was_loaded_is_handed_on_without_training():
+    _, state = _trained()
+    between = build()
+    between.load_state_dict(state)
+    assert torch.equal(between.state_dict()[KEY], state[KEY])
+
+
+def test_a_teacher_that_the_checkpoint_does_not_know():
+    with pytest.raises(MMKDError, match="teacher 'b' is new: the checkpoint knows a"):
+        side_state.compare({'a': {'fingerprint': 'ff' * 32}}, {'b': 'aa' * 32}, 'refuse', True)
+
+
+def test_what_a_teacher_remembers_goes_round():
+    from mmkd.distill.distillers.pool import TeacherPool
+
+    pool = TeacherPool(dict(OTHER))
+    pool['teacher'].memory = lambda: {'net.weight': torch.ones(2)}
+    state = {'backbone.weight': torch.zeros(1)}
+    side_state.save(pool, {'teacher': 'ab' * 32}, {}, state, 'module.')
+    assert set(state) == {
+        'backbone.weight',
+        f'module.{KEY}',
+        'module.distill.teachers.teacher.memory.net.weight',
+    }
+    found = side_state.take(state, 'module.')
+    assert set(state) == {'backbone.weight'}
+    assert found['teacher']['fingerprint'] == 'ab' * 32
+    assert found['teacher']['memory']['net.weight'].tolist() == [1, 1]
+
+
+def test_an_unknown_policy_is_told():
+    with pytest.raises(MMKDError, match="on_other_teacher='refused'.*'refuse'"):
+        build(on_other_teacher='refused')
