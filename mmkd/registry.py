@@ -12,12 +12,17 @@ from importlib.util import find_spec
 from mmengine.registry import DATA_SAMPLERS as ROOT_DATA_SAMPLERS
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import LOG_PROCESSORS as ROOT_LOG_PROCESSORS
+from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
+from mmengine.registry import OPTIMIZERS as ROOT_OPTIMIZERS
+from mmengine.registry import PARAM_SCHEDULERS as ROOT_PARAM_SCHEDULERS
 from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.registry import TASK_UTILS as ROOT_TASK_UTILS
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
+from mmengine.registry import VISBACKENDS as ROOT_VISBACKENDS
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
 from mmengine.registry import Registry
 
@@ -56,3 +61,14 @@ TASK_UTILS = Registry(
 VISUALIZERS = Registry(
     'visualizer', parent=ROOT_VISUALIZERS, scope='mmkd', locations=['mmkd.visualization']
 )
+
+# mmengine reads a config inherited as `_base_ = 'mmkd::...'` in our scope and warns of each of its
+# parts whose registry has no child there. mmkd adds nothing to these.
+for _root in (
+    ROOT_LOG_PROCESSORS,
+    ROOT_LOOPS,
+    ROOT_OPTIMIZERS,
+    ROOT_PARAM_SCHEDULERS,
+    ROOT_VISBACKENDS,
+):
+    Registry(_root.name, parent=_root, scope='mmkd', locations=['mmkd.engine'])
