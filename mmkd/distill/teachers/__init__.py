@@ -1,6 +1,8 @@
 """Frozen models that a student learns from."""
 
 from .dinov2 import DINOv2Teacher
+from .dinov3 import DINOv3Teacher
 from .teacher import Teacher
+from .timm_teacher import TimmTeacher
 
-__all__ = ['DINOv2Teacher', 'Teacher']
+__all__ = ['DINOv2Teacher', 'DINOv3Teacher', 'Teacher', 'TimmTeacher']

@@ -12,7 +12,7 @@ from mmkd.registry import MODELS
 
 from .dinov2_weights import load_state, pretrain_grid
 from .intermediates import IntermediatesTeacher, parse_dict_arch
-from .weight_files import fill
+from .weight_files import fill, import_timm
 
 PATCH = 14
 REGISTERS = 4
@@ -101,11 +101,10 @@ class DINOv2Teacher(IntermediatesTeacher):
         return fill(net, state)
 
     def _network(self, grid: int) -> nn.Module:
-        try:
-            from timm.layers import SwiGLUPacked
-            from timm.models.vision_transformer import VisionTransformer
-        except ImportError as error:
-            raise MMKDError('DINOv2Teacher needs timm: pip install timm.') from error
+        import_timm('DINOv2Teacher')
+        from timm.layers import SwiGLUPacked
+        from timm.models.vision_transformer import VisionTransformer
+
         # Packed, both halves of SwiGLU's first layer stand in one matrix.
         mlp = (
             dict(mlp_ratio=2.66667 * 2, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)

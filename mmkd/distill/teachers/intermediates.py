@@ -135,7 +135,7 @@ class IntermediatesTeacher(Teacher):
             x,
             indices=depths,
             norm=False,
-            stop_early=True,
+            stop_early=not whole,
             output_fmt='NCHW',
             intermediates_only=not whole,
         )
@@ -149,6 +149,11 @@ class IntermediatesTeacher(Teacher):
     def _as_map(self, x: Tensor, like: Tensor) -> Tensor:
         """Tokens (N, L, C) or a map (N, h, w, C) or (N, C, h, w), as (N, C, h, w)."""
         height, width = like.shape[2:]
+        if not isinstance(x, Tensor):
+            raise MMKDError(
+                f"{self.describe()}: 'last' is not one map but a {type(x).__name__}; ask for "
+                f'{nearest("", [name for name in self._depths if name != "last"])}'
+            )
         if x.dim() == 3:
             # Class and register tokens come first.
             x = x[:, x.shape[1] - height * width :].unflatten(1, (height, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Callable, Dict, Iterable, List, Sequence
 
 import torch
@@ -25,9 +26,23 @@ _FOLDER_FILES = (
 )
 # Says which tensor is in which of several files.
 _INDEX_FILES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
-_WRAPPERS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema')
+# Averaged weights before the others, as timm does it.
+_WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'teacher')
 # How many keys an error message lists of each kind.
 _SHOWN = 20
+
+
+def import_timm(owner: str) -> ModuleType:
+    """timm, which importing mmkd does not cost.
+
+    Raises:
+        MMKDError: There is none.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise MMKDError(f'{owner} needs timm: pip install timm.') from error
+    return timm
 
 
 def read_weights(weights: str, kind: str) -> State:
