@@ -48,6 +48,8 @@ _REFUSED = {
     'mmtrack': {'mmcv': ('2.0.0', '2.0.0rc4'), 'mmdet': ('3.0.0', '3.0.0rc4')},
 }
 _STARK_HEAD = 'mmtrack.models.track_heads.stark_head'
+# What :func:`state` tells: module name to what it was shown instead.
+_shown: dict = {}
 _CONFIG_UTILS = 'mmengine.config.utils'
 
 
@@ -123,6 +125,7 @@ class _Loader(Loader):
         module.__spec__.loader = module.__loader__ = self.loader
         views = {} if name == _CONFIG_UTILS else _views(name)
         if views:
+            _shown[name] = [_told(view) for view in views.values()]
             _execute(self.loader, module, views)
         else:
             self.loader.exec_module(module)
@@ -163,6 +166,33 @@ def install() -> None:
     if _CONFIG_UTILS in sys.modules:
         # Another thread may be in the middle of it: importing it again waits for that one.
         importlib.import_module(_CONFIG_UTILS).MODULE2PACKAGE.setdefault('mmkd', 'mmkd')
+
+
+def state() -> dict:
+    """What was bridged so far, for reports.
+
+    Returns:
+        ``shown``: module to what it was shown instead of the real thing; ``imported``: whether
+        mmtrack is; ``stack``: the name of the tested combination that this is, or None;
+        ``tested``: those combinations.
+    """
+    mmtrack = sys.modules.get('mmtrack')
+    found = None if mmtrack is None else _installed(mmtrack)
+    stack = next((name for name, versions in TESTED.items() if versions == found), None)
+    return {
+        'shown': {name: list(told) for name, told in _shown.items()},
+        'imported': mmtrack is not None,
+        'stack': stack,
+        'tested': {name: dict(versions) for name, versions in TESTED.items()},
+    }
+
+
+def _told(view: types.ModuleType) -> str:
+    real = sys.modules[view.__name__]
+    before, after = (getattr(module, '__version__', None) for module in (real, view))
+    if before != after:
+        return f'{view.__name__} {before} as {after}'
+    return f'{view.__name__} with what it has removed'
 
 
 def _installed(mmtrack: types.ModuleType) -> dict:
