@@ -35,7 +35,7 @@ class ArrivalCheck:
         """Whether that loss has arrived."""
         return name in self.arrived
 
-    @torch._dynamo.disable
+    @getattr(torch, '_disable_dynamo', lambda function: function)
     def look(self, name: str, loss: Tensor, student: nn.Module, path: str, seen: Tensor) -> None:
         """Args:
             name: The loss's.
