@@ -23,16 +23,17 @@ class Tap:
     Args:
         model: The model.
         path: The path.
+        owner: Whose model it is, for messages.
 
     Raises:
         MMKDError: There is no such module; the message names the nearest and shows its level.
     """
 
-    def __init__(self, model: nn.Module, path: str):
+    def __init__(self, model: nn.Module, path: str, owner: str = 'the student'):
         if not isinstance(path, str) or not path:
             raise MMKDError(f'A tap is the dotted path of a module, but got {path!r}.')
         self.path = path
-        self.module_path, index = _split(model, path)
+        self.module_path, index = _split(model, path, owner)
         self.index: Tuple[Union[int, str], ...] = tuple(
             int(part) if re.fullmatch(r'-?\d+', part) else part for part in index
         )
@@ -79,7 +80,7 @@ def describe(output: Any) -> str:
     return f'a {type(output).__name__}'
 
 
-def _split(model: nn.Module, path: str) -> Tuple[str, List[str]]:
+def _split(model: nn.Module, path: str, owner: str) -> Tuple[str, List[str]]:
     """The longest part of a path that is a module, and the indices after it."""
     bracketed = _INDEX.findall(path)
     names = _INDEX.sub('', path).split('.')
@@ -93,20 +94,21 @@ def _split(model: nn.Module, path: str) -> Tuple[str, List[str]]:
         elif found and all(re.fullmatch(r'-?\d+', rest) for rest in names[position:]):
             return '.'.join(found), names[position:] + bracketed
         else:
-            raise MMKDError(_no_such_module(model, path, '.'.join(names), '.'.join(found)))
+            parent = '.'.join(found)
+            raise MMKDError(_no_such_module(model, path, '.'.join(names), parent, owner))
     return '.'.join(found), bracketed
 
 
-def _no_such_module(model: nn.Module, path: str, dotted: str, parent: str) -> str:
+def _no_such_module(model: nn.Module, path: str, dotted: str, parent: str, owner: str) -> str:
     everything = [name for name, _ in model.named_modules() if name]
     level = dict(model.get_submodule(parent).named_children())
-    where = repr(parent) if parent else f'the student ({type(model).__name__})'
+    where = repr(parent) if parent else f'{owner} ({type(model).__name__})'
     if level:
         tree = '; '.join(f'{name} ({type(child).__name__})' for name, child in level.items())
         tree = f'Children of {where}: {tree}.'
     else:
         tree = f'{where} has no children.'
-    return f'There is no module {path!r} in the student. {nearest(dotted, everything)} {tree}'
+    return f'There is no module {path!r} in {owner}. {nearest(dotted, everything)} {tree}'
 
 
 class TapRecorder:
