@@ -10,14 +10,18 @@ from .cosine import CosineDistillLoss
 from .cwd import CWDLoss
 from .dist import DISTLoss
 from .dkd import DKDLoss
+from .embedding import EmbeddingDistillLoss
 from .fgd import FGDLoss
 from .fitnet import FitNetLoss
+from .heatmap import HeatmapDistillLoss
 from .kl import KLDistillLoss
 from .mgd import MGDLoss
 from .mse import MSEDistillLoss
 from .pkd import PKDLoss
+from .rkd import RKDLoss
 from .similarity import SPLoss
 from .smooth_l1 import SmoothL1DistillLoss
+from .temporal import TemporalRelationalLoss
 
 __all__ = [
     'ATLoss',
@@ -25,12 +29,16 @@ __all__ = [
     'CosineDistillLoss',
     'DISTLoss',
     'DKDLoss',
+    'EmbeddingDistillLoss',
     'FGDLoss',
     'FitNetLoss',
+    'HeatmapDistillLoss',
     'KLDistillLoss',
     'MGDLoss',
     'MSEDistillLoss',
     'PKDLoss',
+    'RKDLoss',
     'SPLoss',
     'SmoothL1DistillLoss',
+    'TemporalRelationalLoss',
 ]

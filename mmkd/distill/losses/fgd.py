@@ -142,12 +142,12 @@ class GlobalContext(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         inner = max(channels // 2, 1)
-        self.attend = nn.Conv2d(channels, 1, 1)
+        # A softmax follows, which would not see a bias.
+        self.attend = nn.Conv2d(channels, 1, 1, bias=False)
         self.add = nn.Sequential(
             nn.Linear(channels, inner), nn.LayerNorm(inner), nn.ReLU(), nn.Linear(inner, channels)
         )
         nn.init.kaiming_normal_(self.attend.weight, mode='fan_in', nonlinearity='relu')
-        nn.init.zeros_(self.attend.bias)
         # It starts as the identity.
         nn.init.zeros_(self.add[-1].weight)
         nn.init.zeros_(self.add[-1].bias)

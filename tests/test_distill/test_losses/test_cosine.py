@@ -4,8 +4,6 @@ import torch
 from mmkd.distill import CosineDistillLoss
 from mmkd.errors import MMKDError
 
-from .maps import places as valid_places
-
 
 def _maps(dtype=torch.float64, n=3, c=5, h=4, w=6):
     torch.manual_seed(0)
