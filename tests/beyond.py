@@ -129,7 +129,7 @@ def main(config: str, folder: str) -> None:
         task=[step['task_raw'] for step in log],
         student=type(student).__module__.split('.')[0],
         same=all(torch.equal(v, trained[k]) for k, v in student.state_dict().items()),
-        teacher_saved=[key for key in checkpoint if 'teacher' in key],
+        of_teacher={k: v.numel() for k, v in checkpoint.items() if 'teacher' in k},
         tracking=sorted({k.split('.')[0] for k in sys.modules} & set(TRACKING)),
     )
     print(json.dumps(found))
