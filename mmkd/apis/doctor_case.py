@@ -37,7 +37,7 @@ class Measured:
         optimiser: The optimiser's state.
         peak: The device's (or on a processor this process's) largest use of memory.
         shapes: Tap or feature to (shape, type) as seen in the step.
-        losses: The logged values of the last step.
+        losses: The logged values of the first step.
     """
 
     step: float = 0.0
@@ -63,6 +63,7 @@ class Case:
         out: Folder for pictures.
         steps: How many steps are timed; 0 leaves timing out.
         checkpoint: A checkpoint to compare with the model.
+        data_missing: Whether files of the training data are not there.
         loader: The training data, loaded in this process.
         size: (H, W) of the first training sample, in pixels as the network sees it.
         num_ids: Identities in the training data, if they are counted.
@@ -78,6 +79,7 @@ class Case:
     out: Path
     steps: int = 3
     checkpoint: Optional[str] = None
+    data_missing: bool = False
     loader: Optional[DataLoader] = None
     size: Optional[Tuple[int, int]] = None
     num_ids: Optional[int] = None

@@ -106,8 +106,9 @@ def config_changes(text: Optional[str], cfg: Config) -> List[Tuple[str, str, str
         return []
     before, now = _flat(_student(stored.get('model')), ''), _flat(_student(cfg.get('model')), '')
     paths = [path for path in {**before, **now} if 'init_cfg' not in path]
+    root = 'model.student' if 'student' in (cfg.get('model') or {}) else 'model'
     changed = [
-        (f'model{path}', before.get(path, '-'), now.get(path, '-'))
+        (f'{root}{path}', before.get(path, '-'), now.get(path, '-'))
         for path in paths
         if before.get(path) != now.get(path)
     ]

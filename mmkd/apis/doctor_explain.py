@@ -73,28 +73,23 @@ def explain(found: Difference, distils: bool) -> List[Reason]:
         found: The differing keys.
         distils: Whether the config is one of distillation.
     """
-    reasons: List[Reason] = []
-    missing, extra, resized = set(found.missing), set(found.extra), dict(found.resized)
-    reasons += _distillation(found, distils)
-    for keys in (missing, extra):
-        keys -= {key for key in keys if key.startswith(KD)}
-    resized = {key: shapes for key, shapes in resized.items() if not key.startswith(KD)}
+    root = 'model.student' if distils else 'model'
+    reasons = _distillation(found, distils)
+    missing = {key for key in found.missing if not key.startswith(KD)}
+    extra = {key for key in found.extra if not key.startswith(KD)}
+    resized = {key: shapes for key, shapes in found.resized.items() if not key.startswith(KD)}
+    moved = _prefix(missing, extra)
+    fits = moved or resized or any(not key.startswith(KD) for key in found.same)
+    if missing and not fits:
+        why = 'nothing in the file belongs to this model'
+        remedy = 'Is it a checkpoint of this config?'
+        return [*reasons, Reason('missing', sorted(_tops(missing)), why, remedy, 'stops')]
+    reasons += moved
     reasons += _identities(missing, extra, resized)
-    reasons += _harmless(missing, extra)
-    if not found.same and not resized and missing:
-        renamed = _prefix(missing, extra)
-        nothing = Reason(
-            'missing',
-            sorted(_tops(missing)),
-            'nothing in the file belongs to this model',
-            'Is it a checkpoint of this config?',
-            'stops',
-        )
-        return [*reasons, *(renamed or [nothing])]
-    reasons += _prefix(missing, extra)
     reasons += _depth(missing, extra)
-    reasons += _parts(missing, extra, 'model.student' if distils else 'model')
-    reasons += _sizes(resized, 'model.student' if distils else 'model')
+    reasons += _counters(missing, extra)
+    reasons += _parts(missing, extra, root)
+    reasons += _sizes(resized, root)
     return reasons
 
 
@@ -150,14 +145,15 @@ def _identities(missing: Set[str], extra: Set[str], resized: Dict[str, Any]) -> 
     return reasons
 
 
-def _harmless(missing: Set[str], extra: Set[str]) -> List[Reason]:
-    """Counters that came with a version of torch."""
+def _counters(missing: Set[str], extra: Set[str]) -> List[Reason]:
+    """BatchNorm's, which came with a version of torch and of which nothing depends."""
     reasons = []
     for what, keys in (('missing', missing), ('extra', extra)):
         ours = sorted(key for key in keys if key.endswith('num_batches_tracked'))
         if ours:
             keys.difference_update(ours)
-            reasons.append(Reason(what, ours, 'counters of BatchNorm, which change nothing'))
+            named = [f'{len(ours)} num_batches_tracked']
+            reasons.append(Reason(what, named, 'counters of BatchNorm, which change nothing'))
     return reasons
 
 

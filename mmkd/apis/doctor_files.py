@@ -48,6 +48,7 @@ def look(case: Case, section: Section) -> None:
         for path, leaf in leaf_configs(loader.get('dataset'), 'dataset'):
             entry = _look_at(split, path, leaf, known, section)
             section.data['datasets'].append(entry)
+            case.data_missing |= split == 'train' and bool(entry['lacking'])
             counts = [str(entry.get(key, '-')) for key in ('videos', 'images', 'boxes', 'ids')]
             rows.append((split, str(leaf.get('type')), *counts, entry['ann_file'] or '-'))
     if not rows:
@@ -117,15 +118,18 @@ def _look_at(
     tell = section.warn if split == 'test' else section.stop
     where = f'{split}_dataloader.{path} ({leaf.get("type")})'
     folders = _folders(root, leaf.get('data_prefix', leaf.get('img_prefix')))
-    for folder in [*folders, *([root] if root and not folders else [])]:
-        if not _remote(folder) and not osp.isdir(folder):
-            tell(f'{where}: the folder {folder!r} does not exist.', remedy)
-    if not file or _remote(file):
-        return entry
-    if not osp.isfile(file):
-        tell(f'{where}: the annotation file {file!r} does not exist.', remedy)
-        return entry
-    if not file.endswith('.json'):
+    lacking = [
+        f'the folder {folder!r}'
+        for folder in [*folders, *([root] if root and not folders else [])]
+        if not _remote(folder) and not osp.isdir(folder)
+    ]
+    if file and not _remote(file) and not osp.isfile(file):
+        lacking.append(f'the annotation file {file!r}')
+    entry['lacking'] = lacking
+    if lacking:
+        do = 'do' if len(lacking) > 1 else 'does'
+        tell(f'{where}: {" and ".join(lacking)} {do} not exist.', remedy)
+    if not file.endswith('.json') or not osp.isfile(file):
         return entry
     try:
         contents = known.get(osp.realpath(file)) or read(file)

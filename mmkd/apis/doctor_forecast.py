@@ -141,15 +141,16 @@ def _time(case: Case, length: Tuple[Optional[float], Optional[float]], section: 
     epochs, iters = length
     section.data.update(epochs=epochs, iters=iters)
     if iters is None:
-        section.fact('length', 'unknown: train_cfg has no max_epochs or max_iters, or no data')
+        told = 'unknown: train_cfg has neither max_epochs nor max_iters'
+        if epochs is not None:
+            told = f'{epochs:g} epochs; of how many iterations, only the data can tell'
+        section.fact('length', told)
         return
     told = f'{iters:,.0f} iterations'
     if epochs is not None:
-        told = (
-            f'{epochs:g} epochs, {told} of batch size {case.loader.batch_size}, one process'
-            if (case.loader is not None)
-            else f'{epochs:g} epochs, {told}'
-        )
+        told = f'{epochs:g} epochs, {told}'
+    if case.loader is not None:
+        told += f' of batch size {case.loader.batch_size}, one process'
     section.fact('length', told)
     if case.measured is None:
         section.fact('time', 'unknown without a timed step')

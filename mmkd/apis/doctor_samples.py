@@ -25,6 +25,8 @@ def look(case: Case, section: Section) -> None:
     cfg = case.cfg.get('train_dataloader')
     if not cfg:
         raise LeftOut('Left out: the config has no train_dataloader.')
+    if case.data_missing:
+        raise LeftOut('Left out: files of the training data are missing, see above.')
     case.loader = build_loader(cfg)
     dataset = case.loader.dataset
     rows = []

@@ -70,26 +70,29 @@ def measure(
     model.init_weights()
     model.train()
     optimiser = build_optim_wrapper(model, copy.deepcopy(dict(optim_cfg)))
+    for group in getattr(getattr(optimiser, 'optimizer', None), 'param_groups', ()):
+        # Without the schedule's warm-up the full rate could blow the weights up.
+        group['lr'] = 0.0
     result = Measured()
     batches = _Batches(loader)
     watch = Stopwatch(device)
     # The first is slow in its own ways, and shows the shapes and what is kept for the backward.
     with _watched_shapes(model, result.shapes), _counted_saves(model) as saved:
-        model.train_step(next(batches), optimiser)
+        logs = model.train_step(next(batches), optimiser)
+    result.losses = {name: float(value) for name, value in logs.items()}
     result.saved = sum(saved.values())
     del batches.times[:]
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     whole: List[float] = []
     apart: List[Dict[str, float]] = []
-    logs: Dict[str, Tensor] = {}
     # On a GPU, waiting for each part keeps them from overlapping: whole steps go without.
     for instrumented in [False, True] if device.type == 'cuda' else [True]:
         for _ in range(steps):
             batch = next(batches)
             tools = _instrumented(model, optimiser, watch) if instrumented else ExitStack()
             with tools, watch.measure('step'):
-                logs = model.train_step(batch, optimiser)
+                model.train_step(batch, optimiser)
             spent = watch.take()
             if instrumented:
                 apart.append(spent)
@@ -101,7 +104,6 @@ def measure(
     result.step, result.batch = median_low(whole), median_low(batches.times)
     result.peak = _peak(device)
     result.optimiser = state_bytes(optimiser.state_dict())
-    result.losses = {name: float(value) for name, value in logs.items()}
     return result
 
 
@@ -245,8 +247,8 @@ def _tell(case: Case, section: Section) -> None:
     broken = [name for name, value in found.losses.items() if not math.isfinite(value)]
     if broken:
         section.stop(
-            f'Not finite after {case.steps} steps: {", ".join(broken)}.',
-            'Look at the learning rate, the precision and the pictures of the samples.',
+            f'Not finite in the first step: {", ".join(broken)}.',
+            'Look at the precision, the initial weights and the pictures of the samples.',
         )
     if wait > _LONG_WAIT * found.step:
         section.warn(
