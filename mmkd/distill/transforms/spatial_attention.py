@@ -18,7 +18,7 @@ from .resize import Cover, as_given, as_map, check_channels, resize_to_grid
 class SpatialAttentionTransform(BaseModule):
     """Resizes a map, weighs its places, and projects its channels.
 
-    The weight of a place is the spatial attention of CBAM (arXiv 1807.06521, eq. 3),
+    The weight of a place is the spatial attention of CBAM (arXiv 1807.06521),
     ``sigmoid(conv([mean over channels; max over channels]))``, one number in (0, 1) for all
     channels; the projection is a 1x1 convolution: ``project(x * weight)``. Two things differ from
     the code published with it (Jongchan/attention-module, MODELS/cbam.py): the convolution has a

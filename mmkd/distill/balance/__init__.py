@@ -1,0 +1,7 @@
+"""How much each loss counts, and each teacher, found while training goes on."""
+
+from .gradient_ratio import GradientRatio
+from .standardize import EMAStandardize
+from .teacher_drop import TeacherDrop
+
+__all__ = ['EMAStandardize', 'GradientRatio', 'TeacherDrop']
