@@ -1,16 +1,34 @@
 """Distillation for any OpenMMLab model: nothing here knows about tracking."""
 
+from . import losses
+from .balance import EMAStandardize, GradientRatio, TeacherDrop
 from .distillers import Distiller, FeatureDistiller
-from .losses import CosineDistillLoss, MSEDistillLoss
-from .teachers import DINOv2Teacher, Teacher
-from .transforms import FeatureTransform
+from .foreground import ForegroundWeight
+from .losses import *  # noqa: F403
+from .teachers import DINOv2Teacher, DINOv3Teacher, EMATeacher, ModelTeacher, Teacher, TimmTeacher
+from .transforms import (
+    AlignedResize,
+    FeatureTransform,
+    MLPTransform,
+    SpatialAttentionTransform,
+)
 
 __all__ = [
-    'CosineDistillLoss',
+    'AlignedResize',
     'DINOv2Teacher',
+    'DINOv3Teacher',
     'Distiller',
+    'EMAStandardize',
+    'EMATeacher',
     'FeatureDistiller',
     'FeatureTransform',
-    'MSEDistillLoss',
+    'ForegroundWeight',
+    'GradientRatio',
+    'MLPTransform',
+    'ModelTeacher',
+    'SpatialAttentionTransform',
     'Teacher',
+    'TeacherDrop',
+    'TimmTeacher',
+    *losses.__all__,
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from mmkd.registry import RUNNERS
 
 from .classes import check_classes
+from .epoch_seed import EpochSeedHook
 from .identities import assign_id_offsets
 
 
@@ -29,10 +31,21 @@ class TrackRunner(Runner):
     honour as well. With ``channels_last=True`` beside it the model is laid out so, which makes
     convolutions faster in mixed precision and changes nothing else. With ``compile=True`` (or
     torch.compile's options) the forward pass is compiled, in training, validation and test.
+    A resumed run draws the random numbers of an uninterrupted one; see :class:`EpochSeedHook`.
     """
 
     _wrapper_cfg: Optional[dict] = None
     _compiled: Tuple[str, ...] = ()
+
+    def register_hooks(
+        self,
+        default_hooks: Optional[Dict[str, Union[Hook, dict]]] = None,
+        custom_hooks: Optional[List[Union[Hook, dict]]] = None,
+    ) -> None:
+        """mmengine's, and the one that makes a resumed run the uninterrupted one."""
+        super().register_hooks(default_hooks, custom_hooks)
+        if not any(isinstance(hook, EpochSeedHook) for hook in self.hooks):
+            self.register_hook(EpochSeedHook())
 
     def setup_env(self, env_cfg: dict) -> None:
         """mmengine's, and several processes on machines without a GPU, which it asks for one."""

@@ -17,6 +17,7 @@ from mmkd.registry import MODELS
 from ..progress import read_progress
 from ..schedules import Progress, parse_schedule
 from ..teachers import Teacher
+from ..uncompiled import uncompiled
 from . import keys, side_state
 from . import state_dict as student_first
 from .pool import TeacherPool
@@ -120,6 +121,7 @@ class Distiller(BaseModel):
         """All of them, by name."""
         return {name: self._pool[name] for name in self._pool}
 
+    @uncompiled
     def start(self) -> None:
         """Loads the teachers that have work to do; training does this by itself.
 
@@ -144,6 +146,7 @@ class Distiller(BaseModel):
         """Whether that teacher's work is done for good."""
         return self._alpha.finished(self._progress)
 
+    @uncompiled
     def fingerprints(self) -> Dict[str, str]:
         """Name to fingerprint of the teachers that are loaded, and of those that were."""
         fresh = {
@@ -151,6 +154,7 @@ class Distiller(BaseModel):
         }
         return {**self._prints, **fresh}
 
+    @uncompiled
     def begin_step(self) -> None:
         """To be called first in each step of training: looks at the clock, loads, compares."""
         self._progress = read_progress()

@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
-from ..dry_run import DryInput, TapInfo, probe
+from ..dry_run import DryInput
 from ..taps import Tap, TapRecorder
 from ..teachers import Teacher
 from . import nan_guard
+from .channels import find_channels
 from .distiller import Distiller
 from .nan_guard import NaNGuard
 from .pair import FeaturePair, PairConfig, build, expand
 from .report import describe, report_pair, tell_grids
 from .startup import ArrivalCheck, ConstancyCheck
 from .step import Step
+from .weigh import calibrate, weigh_teachers
 
 
 @MODELS.register_module()
@@ -109,7 +111,7 @@ class FeatureDistiller(Distiller):
             self._pool[name].check([c.feature for c in configs if c.teacher == name])
             self._pool[name].request([c.feature for c in used if c.teacher == name])
         taps = {config.tap.path: config.tap for config in configs}
-        found = _find_channels(self.student, list(taps.values()), configs, dry_input)
+        found = find_channels(self.student, list(taps.values()), configs, dry_input)
         parts: Dict[str, nn.Module] = {
             config.name: FeaturePair(
                 config,
@@ -205,11 +207,12 @@ class FeatureDistiller(Distiller):
             values[pair.name] = pair(
                 seen[pair.name], target, step, extent, 'sample' if self._balanced else None
             )
-        self._add(out, self._weigh_teachers(values, weights), weights)
+        values = self._weigh_teachers(values, weights)
+        self._add(out, values, weights)
         if self._arrival is not None:
             self._look_at_gradients(out, seen)
         if self._calibrated:
-            self._calibrate(out, list(values))
+            self._calibrate(out, values)
         self._steps += 1
         return out, step
 
@@ -222,6 +225,8 @@ class FeatureDistiller(Distiller):
                     raise MMKDError(
                         f'The student logs {key!r} itself; give the distill entry another name=.'
                     )
+            # With reduction='sample' there is one per image.
+            value = value.mean() if value.dim() else value
             out[f'loss_kd_{name}'] = value * (self.alpha * weights[name])
             out[f'kd_{name}'] = value.detach()
 
@@ -231,35 +236,20 @@ class FeatureDistiller(Distiller):
         """Scalars out of each pair's value per sample, if teachers are balanced."""
         if not self._balanced:
             return values
-        teachers = list(dict.fromkeys(self.distill[name].teacher for name in values))
-        totals = []
-        for teacher in teachers:
-            own = [n for n in values if self.distill[n].teacher == teacher]
-            totals.append(torch.stack([values[n].detach() * weights[n] for n in own]).sum(0))
-        shares = self.distill['balance'](torch.stack(totals, dim=1))
-        column = {teacher: i for i, teacher in enumerate(teachers)}
-        return {
-            name: (value * shares[:, column[self.distill[name].teacher]]).mean()
-            for name, value in values.items()
-        }
+        teacher_of = {name: self.distill[name].teacher for name in values}
+        return weigh_teachers(self.distill['balance'], values, weights, teacher_of)
 
-    def _calibrate(self, out: Dict[str, Any], names: List[str]) -> None:
-        calibration = self.distill['calibration']
-        kd = [f'loss_kd_{name}' for name in names]
-        if calibration.due(self._progress.iter):
-            task = [v for k, v in out.items() if 'loss' in k and k not in kd]
-            parts = [item for v in task for item in ([v] if isinstance(v, Tensor) else v)]
-            parameters = [
-                p for p in self.student.get_submodule(self._shared).parameters() if p.requires_grad
-            ]
-            calibration.measure(
-                torch.stack([part.mean().float() for part in parts]).sum(),
-                torch.stack([out[key].float() for key in kd]).sum(),
-                parameters,
-            )
-        for key in kd:
-            out[key] = calibration(out[key])
-        out.update(calibration.logs())
+    def _calibrate(self, out: Dict[str, Any], values: Dict[str, Tensor]) -> None:
+        # At full weight on both sides: a warm-up would be calibrated away.
+        full, now = self._alpha.peak, self.alpha
+        calibrate(
+            self.distill['calibration'],
+            self._progress.iter,
+            out,
+            {n: v.mean() * (full * self.distill[n].weight) for n, v in values.items()},
+            (1 - full) / (1 - now) if now < 1 else 1.0,
+            self.student.get_submodule(self._shared),
+        )
 
     def _shared_parameters(self) -> str:
         path = getattr(self.distill['calibration'], 'shared', None)
@@ -371,25 +361,3 @@ def _check_unique(names: List[str]) -> None:
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise MMKDError(f'{count} entries of distill are named {name!r}; give each its own name=.')
-
-
-def _find_channels(
-    student: nn.Module, taps: List[Tap], configs: List[PairConfig], dry_input: DryInput
-) -> Dict[str, TapInfo]:
-    found, error = probe(student, taps, dry_input)
-    for config in configs:
-        if config.tap.path in found or config.transform is None:
-            continue
-        key = 'in_channels' if config.direction == 'student_to_teacher' else 'out_channels'
-        given = isinstance(config.transform, nn.Module) or config.transform.get(key) is not None
-        if not given:
-            why = 'was not reached'
-            if error is not None:
-                why = f'failed ({type(error).__name__}: {error})'
-            raise MMKDError(
-                f'The channels of {config.tap.path!r} could not be found: a dry run of the '
-                f"student, mode='tensor', {why}. Either say what it reads, as "
-                'dry_input=dict(img=(1, 1, 3, 128, 128)) in the distiller, or type '
-                f'{key}= in the transform.'
-            )
-    return found

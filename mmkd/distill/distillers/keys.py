@@ -37,7 +37,8 @@ def explain(
     lacks, extra = _by_entry(missing), _by_entry(unexpected)
     sentences: List[str] = []
     kd_lacks = {name for name in lacks if name}
-    if kd_lacks and not extra and kd_lacks == set(entries) | (kd_lacks & set(_OWN)):
+    whole = not any(_some_part_only(lacks[name]) for name in kd_lacks - set(_OWN))
+    if kd_lacks >= set(entries) - set(_OWN) and kd_lacks and whole and not extra:
         sentences.append(
             'The checkpoint is of the student without distillation: what distillation trains '
             f'besides ({", ".join(sorted(kd_lacks))}) starts anew.'

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from mmkd.errors import MMKDError, nearest
 
+from ..uncompiled import uncompiled
+
 POLICIES = ('stop', 'skip', 'off')
 # So many bad batches in a row are no accident.
 MAX_SKIPS = 20
@@ -49,6 +51,7 @@ class NaNGuard:
         """Whether bad batches are skipped."""
         return self.policy == 'skip'
 
+    @uncompiled
     def watch(self, name: str, value: Tensor) -> None:
         """Adds a tensor (N, ...) or a scalar to what is looked at in this step."""
         if self.policy == 'off':
@@ -60,6 +63,7 @@ class NaNGuard:
         self._names.append(name)
         self._sums.append(value)
 
+    @uncompiled
     def finish(self, step: int, files: Sequence[str], images: int) -> bool:
         """Ends a step.
 
@@ -93,6 +97,7 @@ class NaNGuard:
             return False
         return self.read()
 
+    @uncompiled
     def read(self) -> bool:
         """Reads what the last step left.
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from mmkd.errors import MMKDError
 
+from ..uncompiled import uncompiled
+
 # Parameters next to the tapped map are enough to see that a gradient arrives.
 _NEAREST = 8
 # Losses over boxes or identities may have nothing to say about the first batches.
@@ -35,7 +37,7 @@ class ArrivalCheck:
         """Whether that loss has arrived."""
         return name in self.arrived
 
-    @getattr(torch, '_disable_dynamo', lambda function: function)
+    @uncompiled
     def look(self, name: str, loss: Tensor, student: nn.Module, path: str, seen: Tensor) -> None:
         """Args:
             name: The loss's.

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
-from ..uncompiled import uncompiled
+from mmkd.distill.uncompiled import uncompiled
 
 
 @MODELS.register_module()
