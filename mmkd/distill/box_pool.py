@@ -30,7 +30,21 @@ def pool(
         (M, C), and (M,) the weight of each: 0 for a box without area, outside the picture or
         where the mask is 0, whose vector is 0. 'box': the mask's mean in the box. 'centre': the
         mask at the centre.
+
+    Raises:
+        MMKDError: Map, boxes and mask do not belong together.
     """
+    if len(x) != instances.num_images:
+        raise MMKDError(
+            f'The boxes belong to {instances.num_images} images, but the map is '
+            f'{tuple(x.shape)}. A tap that sees other images than the samples describe '
+            'cannot be pooled in boxes.'
+        )
+    if mask is not None and tuple(mask.shape) != (len(x), 1, *x.shape[2:]):
+        raise MMKDError(
+            f'A map {tuple(x.shape)} takes a mask of shape {(len(x), 1, *x.shape[2:])}, but got '
+            f'{tuple(mask.shape)}.'
+        )
     return (pool_boxes if pooling == 'box' else pool_centres)(x, instances, mask)
 
 
@@ -46,7 +60,6 @@ def pool_boxes(
 
     Args and returns: see :func:`pool`.
     """
-    _check_images(x, instances)
     height, width = instances.size
     h, w = x.shape[2:]
     x1, y1, x2, y2 = instances.boxes.to(x.dtype).unbind(1)
@@ -61,8 +74,9 @@ def pool_boxes(
     if mask is not None:
         cover = cover * mask.to(x.dtype)
     total = cover.sum((2, 3))
-    means = torch.bmm(cover.flatten(2), x.flatten(2).transpose(1, 2))
-    means = means / torch.where(total > 0, total, torch.ones_like(total))[:, :, None]
+    # In this order the gradient comes out in the map's own layout.
+    sums = torch.bmm(x.flatten(2), cover.flatten(2).transpose(1, 2)).transpose(1, 2)
+    means = sums / torch.where(total > 0, total, torch.ones_like(total))[:, :, None]
     weights = total / torch.where(area > 0, area, torch.ones_like(area))
     slots = instances.slots()
     return means.flatten(0, 1)[slots], weights.flatten()[slots]
@@ -77,7 +91,6 @@ def pool_centres(
 
     Args and returns: see :func:`pool`.
     """
-    _check_images(x, instances)
     height, width = instances.size
     h, w = x.shape[2:]
     x1, y1, x2, y2 = instances.boxes.unbind(1)
@@ -129,12 +142,3 @@ def _overlap(low: Tensor, high: Tensor, cells: int) -> Tensor:
     start = torch.arange(cells, device=low.device, dtype=low.dtype)
     inner = torch.minimum(high[:, None], start + 1) - torch.maximum(low[:, None], start)
     return inner.clamp(min=0)
-
-
-def _check_images(x: Tensor, instances: Instances) -> None:
-    if len(x) != instances.num_images:
-        raise MMKDError(
-            f'The boxes belong to {instances.num_images} images, but the map is '
-            f'{tuple(x.shape)}. A tap that sees other images than the samples describe '
-            'cannot be pooled in boxes.'
-        )

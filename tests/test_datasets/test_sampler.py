@@ -3,6 +3,7 @@
 Clips stand together and in step with the batches, in another order in each epoch."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -11,6 +12,8 @@ from mmkd.datasets import sampler as module
 from mmkd.datasets.sampler import ClipSampler, VideoSampler
 from mmkd.errors import MMKDError
 from mmkd.registry import DATA_SAMPLERS
+
+from .mot_folder import make_sequence
 
 
 class Videos:
@@ -219,3 +222,47 @@ def test_what_clips_cannot_be_made_of_is_told():
 def test_a_config_finds_it():
     sampler = DATA_SAMPLERS.build(dict(type='mmkd.ClipSampler', dataset=Frames([range(4)]), seed=0))
     assert isinstance(sampler, ClipSampler)
+
+
+def test_a_batch_of_single_images_has_each_identity_several_times(tmp_path):
+    pytest.importorskip('mmtrack')
+    from mmengine.runner import Runner
+
+    from mmkd.datasets.converters import convert
+    from mmkd.distill.instances import collect_instances
+
+    for name in 'ab':
+        rows = [f'{k},{track},{9 * track},10,8,20,1,1,1' for k in range(1, 8) for track in (1, 2)]
+        make_sequence(tmp_path / 'train', name, rows, frames=7)
+    convert(str(tmp_path / 'train'), str(tmp_path / 'ann.json'))
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type='mmkd.ClipSampler', frames=2, max_gap=3),
+            dataset=dict(
+                type='mmkd.MOTDataset',
+                data_root=str(tmp_path),
+                ann_file='ann.json',
+                data_prefix=dict(img_path='train'),
+                pipeline=[
+                    dict(type='LoadImageFromFile'),
+                    dict(type='mmtrack.LoadTrackAnnotations', with_instance_id=True),
+                    dict(type='mmtrack.PackTrackInputs', pack_single_img=True),
+                ],
+            ),
+        ),
+        seed=5,
+    )
+    batches = list(loader)
+    assert [len(batch['data_samples']) for batch in batches] == [4, 4, 4, 2]
+    twice = 0
+    for batch in batches:
+        count = len(batch['data_samples'])
+        found = collect_instances(batch['data_samples'], count, (48, 64), torch.device('cpu'))
+        assert found.counts == (2,) * count
+        ids = found.ids.tolist()
+        for clip in range(0, count, 2):
+            twice += ids[2 * clip : 2 * clip + 2] == ids[2 * clip + 2 : 2 * clip + 4]
+    # 7 frames make three clips; the last frames of both videos stand together.
+    assert twice == 6

@@ -96,7 +96,8 @@ class EmbeddingDistillLoss(DistillLoss):
         """
         reduction = self.check_reduction(reduction)
         with exact(student):
-            s, t, mask = self.prepare(student, teacher, mask)
+            # The mask is for the boxes only: clearing whole maps would cost more than all else.
+            s, t, _ = self.prepare(student, teacher, None)
             s, weights = pool(s, instances, mask, self.pooling)
             t, _ = pool(t.detach(), instances, mask, self.pooling)
             if self.known_only:

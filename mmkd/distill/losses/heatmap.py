@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Optional
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -100,9 +99,6 @@ class HeatmapDistillLoss(DistillLoss):
         with exact(student):
             s, t, mask = self.prepare(student, teacher, mask)
             t = t.detach()
-            if mask is not None:
-                # A product with 0 would keep a NaN, and so would its gradient.
-                s, t = (torch.where(mask > 0, x, x.new_zeros(())) for x in (s, t))
             if not self.logits:
                 s, t = (x.clamp(_MARGIN, 1 - _MARGIN).logit() for x in (s, t))
             weights = self.background + t.sigmoid() ** self.power

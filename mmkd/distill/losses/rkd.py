@@ -113,17 +113,16 @@ class RKDLoss(DistillLoss):
 
     def _examples(self, x: Tensor, mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         """(B, P, C): B sets of P examples, and which of them are there, (B, P)."""
-        if mask is None:
-            mask = x.new_ones(len(x), 1, *x.shape[2:])
-        mask = mask.to(x.dtype)
-        x = torch.where(mask > 0, x, x.new_zeros(())) * mask
+        weights = x.new_ones(len(x), 1, *x.shape[2:]) if mask is None else mask.to(x.dtype)
+        if mask is not None and mask.dtype != torch.bool:
+            x = x * mask
         if self.over_images:
-            total, weight = x.sum((2, 3)), mask.sum((2, 3))  # (N, C), (N, 1)
+            total, weight = x.sum((2, 3)), weights.sum((2, 3))  # (N, C), (N, 1)
             total, weight = total[None], weight[None]
         else:
             size = [min(a, b) for a, b in zip(self.grid, x.shape[2:])]
             total = F.adaptive_avg_pool2d(x, size).flatten(2).transpose(1, 2)
-            weight = F.adaptive_avg_pool2d(mask, size).flatten(2).transpose(1, 2)
+            weight = F.adaptive_avg_pool2d(weights, size).flatten(2).transpose(1, 2)
         found = weight > 0
         return total / torch.where(found, weight, torch.ones_like(weight)), found[..., 0]
 

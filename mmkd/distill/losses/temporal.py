@@ -117,7 +117,8 @@ class TemporalRelationalLoss(DistillLoss):
         """
         reduction = self.check_reduction(reduction)
         with exact(student):
-            s, t, mask = self.prepare(student, teacher, mask)
+            # The mask is for the boxes only: clearing whole maps would cost more than all else.
+            s, t, _ = self.prepare(student, teacher, None)
             s, weights = pool(s, instances, mask, self.pooling)
             t, _ = pool(t.detach(), instances, mask, self.pooling)
             s, t = unit(s, 1), unit(t, 1)
