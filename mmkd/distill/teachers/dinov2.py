@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
-import torch
 from torch import nn
 
 from mmkd.errors import MMKDError, nearest
@@ -12,7 +11,7 @@ from mmkd.registry import MODELS
 
 from .dinov2_weights import load_state, pretrain_grid
 from .intermediates import IntermediatesTeacher, parse_dict_arch
-from .weight_files import fill, import_timm
+from .weight_files import fill, import_timm, without_memory
 
 PATCH = 14
 REGISTERS = 4
@@ -96,7 +95,7 @@ class DINOv2Teacher(IntermediatesTeacher):
 
     def _pretrained(self) -> nn.Module:
         state = load_state(self)
-        with torch.device('meta'):
+        with without_memory('DINOv2Teacher'):
             net = self._network(pretrain_grid(state, self.registers))
         return fill(net, state)
 

@@ -9,7 +9,15 @@ import torch
 
 from mmkd.errors import MMKDError
 
-from .weight_files import State, check_complete, download, read_weights, some, strip_prefixes
+from .weight_files import (
+    State,
+    check_complete,
+    download,
+    read_weights,
+    some,
+    strip_prefixes,
+    without_memory,
+)
 
 if TYPE_CHECKING:
     from .dinov2 import DINOv2Teacher
@@ -142,7 +150,7 @@ def _check_arch(state: State, teacher: DINOv2Teacher, source: str) -> None:
             f'({looks}), but the config asks for {teacher.arch_name!r}: width {arch.embed_dim}, '
             f'depth {arch.depth}, {_with(teacher.registers)} registers.'
         )
-    with torch.device('meta'):
+    with without_memory('DINOv2Teacher'):
         expected = teacher._network(pretrain_grid(state, teacher.registers)).state_dict()
     check_complete(state, expected, source, f'this DINOv2 ({teacher.arch_name!r})')
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
-import torch
 from torch import Tensor, nn
 
 from mmkd.errors import MMKDError, nearest
@@ -14,7 +13,7 @@ from mmkd.registry import MODELS
 from .dinov3_weights import load_state
 from .intermediates import IntermediatesTeacher, parse_dict_arch
 from .teacher import IMAGENET_MEAN, IMAGENET_STD
-from .weight_files import fill, import_timm
+from .weight_files import fill, import_timm, without_memory
 
 PATCH = 16
 # Of ConvNeXt's stages.
@@ -141,7 +140,7 @@ class DINOv3Teacher(IntermediatesTeacher):
 
     def _pretrained(self) -> nn.Module:
         state, qkv_bias = load_state(self)
-        with torch.device('meta'):
+        with without_memory('DINOv3Teacher'):
             net = self._network(qkv_bias)
         return self._finish(fill(net, state))
 

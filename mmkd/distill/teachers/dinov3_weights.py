@@ -15,7 +15,15 @@ from torch import nn
 
 from mmkd.errors import MMKDError
 
-from .weight_files import State, check_complete, download, read_weights, some, strip_prefixes
+from .weight_files import (
+    State,
+    check_complete,
+    download,
+    read_weights,
+    some,
+    strip_prefixes,
+    without_memory,
+)
 
 if TYPE_CHECKING:
     from .dinov3 import DINOv3Teacher
@@ -95,7 +103,7 @@ def to_timm(raw: State, teacher: DINOv3Teacher, source: str) -> Tuple[State, boo
             f'{_told(type(teacher.arch).__name__, *_essence(teacher.arch))}.'
         )
     state, qkv_bias = _drop_empty_bias(state)
-    with torch.device('meta'):
+    with without_memory('DINOv3Teacher'):
         net = teacher._network(qkv_bias)
     state = _filter(state, net, source)
     check_complete(state, net.state_dict(), source, f'this DINOv3 ({teacher.arch_name!r})')

@@ -19,7 +19,8 @@ class TeacherHolder:
     It is no ``nn.Module``, so nothing that walks the module tree meets it. Copies of a distiller
     (mmengine's EMA makes one) share the loaded network, which never changes. A copy that is moved
     or cast elsewhere lets go of it rather than moving it under the original's feet; it would load
-    its own if it were ever trained. A pickle holds the config alone.
+    its own if it were ever trained. A pickle holds the config alone. A teacher that does change
+    (``stateful``) is copied and pickled whole, bound to the copy's student.
 
     Args:
         teacher: Config of a teacher, or a teacher.
@@ -77,7 +78,7 @@ class TeacherHolder:
     def __deepcopy__(self, memo: Dict[int, Any]) -> TeacherHolder:
         other = object.__new__(TeacherHolder)
         other.__dict__.update(self.__dict__)
-        if self.teacher.loaded:
+        if self.teacher.loaded and not self.teacher.stateful:
             other._is_copy = True
         else:
             other.teacher = copy.deepcopy(self.teacher, memo)
@@ -86,7 +87,7 @@ class TeacherHolder:
 
     def __getstate__(self) -> Dict[str, Any]:
         state = dict(self.__dict__, _is_copy=False)
-        if self._cfg is not None:
+        if self._cfg is not None and not self.teacher.stateful:
             state['teacher'] = self.teacher._requested
         return state
 

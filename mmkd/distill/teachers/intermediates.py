@@ -151,7 +151,7 @@ class IntermediatesTeacher(Teacher):
         height, width = like.shape[2:]
         if not isinstance(x, Tensor):
             raise MMKDError(
-                f"{self.describe()}: 'last' is not one map but a {type(x).__name__}; ask for "
+                f"{self.describe()}: 'last' is not one map but a {type(x).__name__}. "
                 f'{nearest("", [name for name in self._depths if name != "last"])}'
             )
         if x.dim() == 3:

@@ -7,7 +7,6 @@ import inspect
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
-import torch
 from torch import nn
 
 from mmkd.errors import MMKDError, nearest
@@ -21,6 +20,7 @@ from .weight_files import (
     import_timm,
     read_weights,
     strip_prefixes,
+    without_memory,
 )
 
 
@@ -154,7 +154,7 @@ class _Plan:
 
     def _bare(self) -> nn.Module:
         """The model without memory."""
-        with torch.device('meta'):
+        with without_memory('TimmTeacher'):
             model = self.create(num_classes=0)
         for needed in ('forward_intermediates', 'prune_intermediate_layers', 'feature_info'):
             if not hasattr(model, needed):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Dict, Iterable, List, Sequence
+from typing import Callable, Dict, Iterable, Iterator, List, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,17 @@ def import_timm(owner: str) -> ModuleType:
     except ImportError as error:
         raise MMKDError(f'{owner} needs timm: pip install timm.') from error
     return timm
+
+
+@contextmanager
+def without_memory(owner: str) -> Iterator[None]:
+    """Networks of timm that are made here have no memory.
+
+    timm is imported before: what is imported within would keep tensors of the meta device.
+    """
+    import_timm(owner)
+    with torch.device('meta'):
+        yield
 
 
 def read_weights(weights: str, kind: str) -> State:
@@ -165,6 +177,13 @@ def check_complete(state: State, expected: State, source: str, what: str) -> Non
             f'{source} does not cover {what}: {len(missing)} tensors are missing '
             f'({some(missing)}), {len(extra)} are not known ({some(extra)}).'
         )
+    check_shapes(state, expected, source, what)
+
+
+def check_shapes(state: State, expected: State, source: str, what: str) -> None:
+    """Raises:
+    MMKDError: A tensor of ``expected`` has another shape in ``state``.
+    """
     for key, value in expected.items():
         if value.shape != state[key].shape:
             raise MMKDError(
