@@ -190,7 +190,6 @@ def reduce(values: Tensor, weights: Optional[Tensor], reduction: str) -> Tensor:
         if weights is None:
             return totals / max(per_image, 1)
         # Counted before it is expanded: a map of weights is C times smaller than its features.
-        counted = counted.expand(len(values), *counted.shape[1:])
         each = counted.flatten(1).sum(1) if counted.dim() > 1 else counted
         return _divide(totals, each * (per_image / max(counted[:1].numel(), 1)))
     if weights is None:

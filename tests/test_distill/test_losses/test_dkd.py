@@ -53,6 +53,11 @@ def test_unknown_labels_are_left_out():
     torch.testing.assert_close(
         got, loss(student[[0, 3]], teacher[[0, 3]], labels=torch.tensor([1, 3]))
     )
+    mask = torch.tensor([0.5, 1.0, 2.0, 0.0])[:, None, None, None]
+    torch.testing.assert_close(
+        loss(student, teacher, mask, labels=torch.tensor([1, -1, 255, 3])),
+        loss(student[:1], teacher[:1], labels=torch.tensor([1])),
+    )
     nothing = loss(student, teacher, labels=torch.full((4,), -1))
     grad = torch.autograd.grad(nothing, student)[0]
     assert nothing.item() == 0
