@@ -219,6 +219,11 @@ class Teacher(nn.Module):
         """
         return self.launch(images, data_samples).wait()
 
+    def run(self, x: Tensor) -> Dict[str, Tensor]:
+        """The bare network, in one piece, on what :meth:`preprocess` gives."""
+        with torch.no_grad(), self._precision(x.device):
+            return self.extract(x)
+
     # Its input.
 
     def picture_size(self, size: Tuple[int, int]) -> Tuple[int, int]:
