@@ -93,6 +93,12 @@ class Case:
         """The model if it distils."""
         return self.model if isinstance(self.model, Distiller) else None
 
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch of one process."""
+        cfg = self.cfg.get('train_dataloader') or {}
+        return cfg.get('batch_size') or getattr(self.loader, 'batch_size', None) or 1
+
     def need_model(self) -> nn.Module:
         """The model; without one there is nothing to do."""
         if self.model is None:
@@ -108,11 +114,9 @@ class Case:
 
 def teachers_of(distiller: Distiller) -> Dict[str, Teacher]:
     """A distiller's teachers by name; a single one is called 'teacher'."""
-    pool = distiller.__dict__.get('_teachers') or getattr(type(distiller), 'teachers', None)
-    if pool is None:
-        return {'teacher': distiller.teacher}
-    pool = distiller.teachers
-    return {name: pool[name] for name in pool}
+    if hasattr(type(distiller), 'teachers'):
+        return dict(distiller.teachers)
+    return {'teacher': distiller.teacher}
 
 
 Look = Callable[[Case, Section], None]

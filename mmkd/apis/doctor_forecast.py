@@ -11,6 +11,7 @@ from torch import nn
 from .doctor_case import Case, teachers_of
 from .doctor_environment import free_disk, memory
 from .doctor_page import Section, duration, size_of
+from .doctor_progress import run_length
 from .doctor_stopwatch import state_bytes
 
 # Kernels, their workspaces and the caching allocator's gaps, as a share of what is counted.
@@ -24,23 +25,6 @@ def look(case: Case, section: Section) -> None:
     length = run_length(case.cfg, len(case.loader) if case.loader is not None else None)
     _time(case, length, section)
     _disk(case, model, length, section)
-
-
-def run_length(cfg: Any, per_epoch: Optional[int]) -> Tuple[Optional[float], Optional[float]]:
-    """Epochs and iterations of the whole run, None where they cannot be told.
-
-    Args:
-        cfg: The config.
-        per_epoch: Iterations of an epoch, if known.
-    """
-    train = cfg.get('train_cfg') or {}
-    if train.get('max_iters'):
-        iters = train['max_iters']
-        return (iters / per_epoch if per_epoch else None), iters
-    epochs = train.get('max_epochs')
-    if not epochs:
-        return None, None
-    return epochs, (epochs * per_epoch if per_epoch else None)
 
 
 def optimiser_bytes(model: nn.Module, optim_cfg: Optional[dict]) -> int:
@@ -79,8 +63,10 @@ def saves(hook: Dict[str, Any], epochs: Optional[float], iters: Optional[float])
     made = 0
     if interval > 0:
         begin = hook.get('save_begin', 0)
-        made = max(int((math.ceil(total) - begin) // interval), 0)
-        last = last and (math.ceil(total) - begin) % interval != 0
+        after = math.ceil(total) - begin
+        # The one at save_begin itself counts; there is no epoch 0.
+        made = after // interval + (begin > 0) if after >= 0 else 0
+        last = last and (after < 0 or after % interval != 0)
     made += int(last)
     limit = hook.get('max_keep_ckpts', -1)
     kept = min(made, limit) if limit > 0 else made
@@ -150,7 +136,7 @@ def _time(case: Case, length: Tuple[Optional[float], Optional[float]], section: 
     if epochs is not None:
         told = f'{epochs:g} epochs, {told}'
     if case.loader is not None:
-        told += f' of batch size {case.loader.batch_size}, one process'
+        told += f' of batch size {case.batch_size}, one process'
     section.fact('length', told)
     if case.measured is None:
         section.fact('time', 'unknown without a timed step')

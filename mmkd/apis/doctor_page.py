@@ -109,10 +109,10 @@ def verdict(problems: Sequence[Problem]) -> str:
     """The page's last line."""
     stopping = sum(problem.stops for problem in problems)
     warnings = len(problems) - stopping
-    told = f' ({_count(warnings, "warning")})' if warnings else ''
+    told = f' ({count_of(warnings, "warning")})' if warnings else ''
     if stopping:
         stops = 'stops' if stopping == 1 else 'stop'
-        return f'Verdict: {_count(stopping, "problem")} {stops} this training{told}.'
+        return f'Verdict: {count_of(stopping, "problem")} {stops} this training{told}.'
     return f'Verdict: nothing that was looked at stops this training{told}.'
 
 
@@ -161,7 +161,10 @@ def some(names: Sequence[str], limit: int = 3) -> str:
     return told if len(names) <= limit else f'{told} and {len(names) - limit} more'
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """``'1 box'``, ``'2 boxes'``."""
+    if noun.endswith('x'):
+        return f'{number} {noun}' + ('' if number == 1 else 'es')
     return f'{number} {noun}' + ('' if number == 1 else 's')
 
 

@@ -17,7 +17,7 @@ from mmkd.errors import MMKDError
 
 from .doctor_case import Case, LeftOut
 from .doctor_draw import Frame, frames_of, paint
-from .doctor_page import Section, some
+from .doctor_page import Section, count_of, some
 
 
 def look(case: Case, section: Section) -> None:
@@ -50,7 +50,9 @@ def look(case: Case, section: Section) -> None:
             'drop_last=True, so that an epoch has no step.',
             'Set train_dataloader.drop_last=False, or a smaller batch_size.',
         )
-    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
+    metainfo = getattr(dataset, 'metainfo', None) or {}
+    # Before 3.0.0rc5, mmdet wrote the name in capitals.
+    classes = metainfo.get('classes') or metainfo.get('CLASSES') or ()
     boxes = 0
     section.data['pictures'] = []
     for name, index in (('first', 0), ('last', len(dataset) - 1)):
@@ -123,9 +125,9 @@ def _told(frames: Sequence[Frame]) -> str:
     shapes: List[str] = []
     for frame in frames:
         height, width = frame.image.shape[:2]
-        text = f'{frame.name} {height} x {width}, {len(frame.boxes)} boxes'
+        text = f'{frame.name} {height} x {width}, {count_of(len(frame.boxes), "box")}'
         if frame.ids is not None:
-            text += f', {len(set(frame.ids[frame.ids >= 0].tolist()))} ids'
+            text += ', ' + count_of(len(set(frame.ids[frame.ids >= 0].tolist())), 'id')
         shapes.append(text)
     return '; '.join(shapes)
 

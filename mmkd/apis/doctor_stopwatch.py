@@ -47,8 +47,16 @@ class Stopwatch:
             with self.measure(name):
                 return original(*args, **kwargs)
 
+        had, before = method in owner.__dict__, owner.__dict__.get(method)
         owner.__dict__[method] = timed
-        return lambda: owner.__dict__.pop(method, None)
+
+        def undo() -> None:
+            if had:
+                owner.__dict__[method] = before
+            else:
+                del owner.__dict__[method]
+
+        return undo
 
     def _wait(self) -> None:
         if self._device.type == 'cuda':

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from mmkd.distill import Distiller
 from mmkd.distill.teachers import Teacher
@@ -23,7 +23,7 @@ def look(case: Case, section: Section) -> None:
     distiller = case.distiller
     if distiller is None:
         raise LeftOut('The config does not distil.')
-    used = _used(distiller)
+    used = set(distiller.needed)
     section.data['teachers'] = {}
     failed: List[str] = []
     for name, teacher in teachers_of(distiller).items():
@@ -40,14 +40,6 @@ def look(case: Case, section: Section) -> None:
     case.failed_teachers = tuple(failed)
     if failed:
         _stand_in(case, failed, section)
-
-
-def _used(distiller: Distiller) -> Set[str]:
-    if not distiller.active:
-        return set()
-    names = set(teachers_of(distiller))
-    pairs = distiller.report()['pairs']
-    return {pair.get('teacher', 'teacher') for pair in pairs} & names
 
 
 def _look_at(

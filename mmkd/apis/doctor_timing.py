@@ -20,6 +20,7 @@ from mmkd.errors import MMKDError
 from .doctor_case import Case, LeftOut, Measured, teachers_of
 from .doctor_environment import cores
 from .doctor_page import Section, duration
+from .doctor_progress import at_work, run_length
 from .doctor_stopwatch import Stopwatch, state_bytes
 
 # In the order in which a step does them.
@@ -45,12 +46,15 @@ def look(case: Case, section: Section) -> None:
     if not case.teachers_ready:
         section.note('A teacher did not load, so that the student was timed alone.')
         model = case.distiller.student
+    optim_cfg, length = case.cfg['optim_wrapper'], run_length(case.cfg, len(loader))
     try:
-        case.measured = measure(model, loader, case.cfg['optim_wrapper'], case.device, case.steps)
+        with at_work(model, *length) as when:
+            case.measured = measure(model, loader, optim_cfg, case.device, case.steps)
+        if when:
+            section.note(f'Timed as in iteration {when:,}, where what the schedules switch is on.')
     except torch.cuda.OutOfMemoryError as error:
         raise MMKDError(
-            'A step does not fit into the memory of the GPU: batch size '
-            f'{loader.batch_size}. {error}'
+            f'A step of {case.batch_size} samples does not fit into the memory of the GPU. {error}'
         ) from error
     _tell(case, section)
 
@@ -79,7 +83,7 @@ def measure(
     # The first is slow in its own ways, and shows the shapes and what is kept for the backward.
     with _watched_shapes(model, result.shapes), _counted_saves(model) as saved:
         logs = model.train_step(next(batches), optimiser)
-    result.losses = {name: float(value) for name, value in logs.items()}
+    result.losses = {name: float(torch.as_tensor(v).detach()) for name, v in logs.items()}
     result.saved = sum(saved.values())
     del batches.times[:]
     if device.type == 'cuda':
@@ -138,8 +142,7 @@ def _instrumented(model: nn.Module, optimiser: Any, watch: Stopwatch) -> Iterato
     if _distils(model):
         spots += [(model, 'forward', 'forward'), (model.student, 'forward', 'student')]
         for teacher in teachers_of(model).values():
-            names = ('forward', 'launch', 'preprocess', 'extract')
-            spots += [(teacher, name, 'teacher') for name in names if hasattr(teacher, name)]
+            spots += [(teacher, name, 'teacher') for name in ('launch', 'forward')]
     else:
         spots.append((model, 'forward', 'student'))
     with ExitStack() as undo:
@@ -189,16 +192,15 @@ def _watched_shapes(model: nn.Module, shapes: Dict[str, Any]) -> Iterator[None]:
 
                 undo.callback(tap.module(model.student).register_forward_hook(hook).remove)
             for name, teacher in teachers_of(model).items():
-                original = teacher.extract
 
-                def extract(x, original=original, name=name):
-                    features = original(x)
-                    for feature, value in features.items():
+                def launch(*args, original=teacher.launch, name=name, **kwargs):
+                    pending = original(*args, **kwargs)
+                    for feature, value in pending.wait().items():
                         note(f'{name}.{feature}', value)
-                    return features
+                    return pending
 
-                teacher.__dict__['extract'] = extract
-                undo.callback(teacher.__dict__.pop, 'extract', None)
+                teacher.__dict__['launch'] = launch
+                undo.callback(teacher.__dict__.pop, 'launch', None)
         yield
 
 
@@ -226,7 +228,7 @@ def _tell(case: Case, section: Section) -> None:
         if found.parts.get(name, 0.0) > _SMALL * apart
     ]
     rows.append(('step, all of it', duration(found.step), ''))
-    section.fact('batch', f'{case.loader.batch_size} samples, median of {case.steps} steps')
+    section.fact('batch', f'{case.batch_size} samples, median of {case.steps} steps')
     section.table(('part', 'time', 'share'), rows)
     hidden = f'{duration(wait)} of it waited for' if wait > 0 else 'hidden behind the step'
     section.fact(
