@@ -64,7 +64,8 @@ class Distiller(BaseModel):
         # The student has its own; see __getattr__.
         del self.data_preprocessor
         self._alpha = _check_alpha(alpha)
-        self._progress = Progress(0, 0, 0.0, 0.0)
+        # Nobody knows how long training will be before its first step.
+        self._progress: Optional[Progress] = None
         choices = side_state.ON_OTHER_TEACHER
         if on_other_teacher not in choices:
             raise MMKDError(
@@ -107,7 +108,7 @@ class Distiller(BaseModel):
     @property
     def alpha(self) -> float:
         """The teachers' share of the loss now."""
-        return self._alpha(self._progress)
+        return self._alpha.peak if self._progress is None else self._alpha(self._progress)
 
     # The teachers.
 
@@ -128,7 +129,8 @@ class Distiller(BaseModel):
         Raises:
             MMKDError: A teacher's weights cannot be loaded.
         """
-        names = [name for name in self.needed if not self._over(name)]
+        begun = self._progress is not None
+        names = [name for name in self.needed if not (begun and self._over(name))]
         if not names or (self._started and all(self._pool[name].loaded for name in names)):
             return
         self._pool.load(names, self.student)

@@ -62,8 +62,9 @@ class ArrivalCheck:
         if self._empty[name] >= PATIENCE:
             raise MMKDError(
                 f'The distillation loss {name!r} has had a gradient of exactly 0 at {path!r} in '
-                f'the first {PATIENCE} steps. Its mask may leave nothing out of which to learn (no '
-                'boxes, no identities, padding everywhere), or the teacher gives a constant.'
+                f'the first {PATIENCE} steps. There may be nothing in the batches that it looks '
+                'at (no boxes, padding everywhere, no identity in two images, for which there is '
+                'mmkd.ClipSampler), or the teacher gives a constant.'
             )
 
     def _norm(self, loss: Tensor, student: nn.Module, seen: Tensor, name: str, path: str) -> float:

@@ -33,6 +33,8 @@ def weigh_teachers(
         own = [name for name in values if teacher_of[name] == teacher]
         totals.append(torch.stack([values[n].detach() * weights[n] for n in own]).sum(0))
     shares = balance(torch.stack(totals, dim=1))
+    # Teachers that are left out must not make the distillation weaker.
+    shares = shares * (shares.numel() / shares.sum().clamp(min=1))
     column = {teacher: i for i, teacher in enumerate(teachers)}
     return {
         name: (value * shares[:, column[teacher_of[name]]]).mean() for name, value in values.items()

@@ -45,3 +45,47 @@ def test_two_processes_agree_without_find_unused_parameters(tmp_path):
         assert our_teacher == their_teacher
         assert any(name.startswith('distill.') for name in ours)
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def _gradients(start: int, end: int, equal: bool, wrap) -> dict:
+    """Gradients of images ``start`` to ``end`` of four; with padding of one size, or of four."""
+    from ..toys import batch, build, sample
+
+    loss = {'type': 'mmkd.CosineDistillLoss', 'reduction': 'mean' if equal else 'sample'}
+    model = build(distill=[{'student': 'neck[0]', 'teacher': 'last', 'loss': loss}]).train()
+    model.student.backbone[3].p = 0.0
+    # Batch statistics are another matter, for which there is SyncBN.
+    model.student.backbone[1].train = lambda mode=True: None
+    model.student.backbone[1].training = False
+    heights = [42] * 4 if equal else [14, 28, 42, 56]
+    inputs = batch(4)[0][start:end]
+    samples = [sample(img_shape=(h, 84)) for h in heights[start:end]]
+    wrapper = wrap(model)  # which must live until the backward pass is over
+    losses = wrapper(inputs, samples, mode='loss')
+    model.parse_losses(losses)[0].backward()
+    return {name: p.grad for name, p in model.named_parameters()}
+
+
+def _half(rank: int, folder: str) -> None:
+    from mmengine.model import MMDistributedDataParallel
+
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    found = [
+        _gradients(2 * rank, 2 * rank + 2, equal, MMDistributedDataParallel)
+        for equal in (True, False)
+    ]
+    torch.save(found, f'{folder}/{rank}.pth')
+    dist.barrier()
+    os._exit(0)
+
+
+@pytest.mark.slow
+def test_two_halves_of_a_batch_have_the_gradients_of_the_whole(tmp_path):
+    mp.spawn(_half, args=(str(tmp_path),), nprocs=2)
+    for rank in (0, 1):
+        for equal, half in zip((True, False), torch.load(tmp_path / f'{rank}.pth')):
+            whole = _gradients(0, 4, equal, lambda model: model)
+            assert all(gradient.any() for gradient in whole.values())
+            for name, gradient in whole.items():
+                torch.testing.assert_close(half[name], gradient, atol=1e-6, rtol=1e-6, msg=lambda text, n=name: f'{n}: {text}')
