@@ -135,10 +135,11 @@ def test_the_checkpoint_is_the_plain_students(name):
 
 
 def test_the_average_joins_slowly():
-    assert build('fairmot_ema', iter=0).alpha == 0.0
-    distiller = build('fairmot_ema', iter=25)
-    step(distiller)
-    assert distiller.alpha == pytest.approx(0.25 * 2.5 / 5)
+    for iter, share in ((0, 0.0), (25, 0.25 * 2.5 / 5), (50, 0.25), (299, 0.25)):
+        distiller = build('fairmot_ema', iter=iter)
+        losses = step(distiller)
+        assert distiller.alpha == pytest.approx(share)
+        assert ('loss_kd_head_heatmap' in losses) == (share > 0)
 
 
 def test_the_temporal_config_puts_frames_of_a_video_side_by_side():
