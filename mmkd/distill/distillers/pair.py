@@ -102,9 +102,20 @@ class PairConfig:
             )
         self.call: Optional[int] = entry.get('call')
         self.loss: Any = entry.get('loss', _DEFAULT_LOSS)
+        if not getattr(_class_of(self.loss), 'build_needs', ()):
+            # The student of a distilled run starts from the same weights as the plain one's.
+            with torch.random.fork_rng(devices=[]):
+                self.loss = build(self.loss)
         # Relational losses compare spaces of any widths.
-        related = not getattr(_class_of(self.loss), 'same_channels', True)
+        related = not getattr(self.loss, 'same_channels', True)
         self.transform: Any = entry.get('transform', None if related else _DEFAULT_TRANSFORM)
+        one_way = not getattr(self.loss, 'trains_teacher_side', True)
+        if one_way and self.transform is not None and self.direction == DIRECTIONS[1]:
+            raise MMKDError(
+                f'{self.name}: {type(self.loss).__name__} never trains what is on the side of the '
+                "teacher, so direction='teacher_to_student' with a transform has nothing to learn "
+                f'from. Leave direction= out: it is {DIRECTIONS[0]!r}.'
+            )
         self.weighting: Any = entry.get('weighting')
         self.standardize: Any = entry.get('standardize', False)
 
@@ -138,7 +149,6 @@ class FeaturePair(BaseModule):
         ends = [None if tapped is None else tapped.channels, teacher_channels]
         if not self.to_teacher:
             ends.reverse()
-        # The student of a distilled run starts from the same weights as the plain one's.
         with torch.random.fork_rng(devices=[]):
             self.transform = self._build_transform(config.transform, *ends)
             self.loss = self._build_loss(

@@ -30,12 +30,15 @@ class DistillLoss(nn.Module):
         needs: Keyword arguments of ``forward``: 'instances', an
             :class:`mmkd.distill.instances.Instances`; 'labels', (N,) long, of whole images.
         same_channels: Whether both maps must have as many channels. Relational losses do not care.
+        trains_teacher_side: Whether a gradient goes to the second map as well, which a transform
+            of the teacher's side (``direction='teacher_to_student'``) needs.
     """
 
     reductions: Tuple[str, ...] = REDUCTIONS
     build_needs: Tuple[str, ...] = ()
     needs: Tuple[str, ...] = ()
     same_channels = True
+    trains_teacher_side = True
 
     def __init__(self, reduction: str = 'mean'):
         super().__init__()

@@ -48,6 +48,7 @@ class EmbeddingDistillLoss(DistillLoss):
     """
 
     needs = ('instances',)
+    trains_teacher_side = False
 
     def __init__(
         self,

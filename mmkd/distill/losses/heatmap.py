@@ -50,6 +50,8 @@ class HeatmapDistillLoss(DistillLoss):
         MMKDError: For a value that an option does not have.
     """
 
+    trains_teacher_side = False
+
     def __init__(
         self,
         mode: str = 'focal',

@@ -48,6 +48,7 @@ class RKDLoss(DistillLoss):
 
     reductions = ('mean', 'sum', 'sample')
     same_channels = False
+    trains_teacher_side = False
 
     def __init__(
         self,

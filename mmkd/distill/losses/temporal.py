@@ -59,6 +59,7 @@ class TemporalRelationalLoss(DistillLoss):
     """
 
     needs = ('instances',)
+    trains_teacher_side = False
 
     def __init__(
         self,

@@ -88,4 +88,10 @@ def test_two_halves_of_a_batch_have_the_gradients_of_the_whole(tmp_path):
             whole = _gradients(0, 4, equal, lambda model: model)
             assert all(gradient.any() for gradient in whole.values())
             for name, gradient in whole.items():
-                torch.testing.assert_close(half[name], gradient, atol=1e-6, rtol=1e-6, msg=lambda text, n=name: f'{n}: {text}')
+                torch.testing.assert_close(
+                    half[name],
+                    gradient,
+                    atol=1e-6,
+                    rtol=1e-6,
+                    msg=lambda text, n=name: f'{n}: {text}',
+                )

@@ -99,3 +99,34 @@ def test_a_list_of_taps_stands_for_as_many_entries():
     assert [distiller.distill[n].feature for n in ('x_0', 'x_1')] == ['last', 'block_0']
     with pytest.raises(MMKDError, match='2 maps of the student and 1 features'):
         build(distill=[{'student': ['backbone', 'neck[0]'], 'teacher': ['last']}])
+
+
+RELATIONAL = {'type': 'mmkd.EmbeddingDistillLoss', 'mode': 'relational'}
+
+
+@pytest.mark.parametrize(
+    ('loss', 'transformed'),
+    [
+        ({'type': 'mmkd.RKDLoss'}, False),
+        (RELATIONAL, False),
+        (dict(RELATIONAL, mode='cosine'), True),
+        ({'type': 'mmkd.CosineDistillLoss'}, True),
+    ],
+)
+def test_relations_need_no_transform(loss, transformed):
+    pair = build(distill=[{'student': 'neck[0]', 'teacher': 'last', 'loss': loss}]).distill[
+        'neck_0'
+    ]
+    assert (pair.transform is not None) == transformed
+
+
+def test_a_transform_that_could_not_learn_is_refused():
+    entry = {
+        'student': 'neck[0]',
+        'teacher': 'last',
+        'direction': 'teacher_to_student',
+        'transform': {'type': 'mmkd.FeatureTransform'},
+        'loss': {'type': 'mmkd.RKDLoss'},
+    }
+    with pytest.raises(MMKDError, match='RKDLoss never trains what is on the side of the teacher'):
+        build(distill=[entry])
