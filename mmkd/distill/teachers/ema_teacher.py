@@ -163,7 +163,8 @@ class EMATeacher(TappedTeacher):
             net.load_state_dict(state, strict=True)
         except RuntimeError as error:
             raise MMKDError(
-                f"The average in the checkpoint is of another student than this run's: {error}"
+                "The average in the checkpoint is of another student than this run's: "
+                + ' '.join(str(error).split())
             ) from error
         self._steps = int(self._memory[_STEPS])
         self._memory = {}

@@ -35,9 +35,7 @@ def read_model(config: Union[str, Path, dict], options: Optional[dict] = None) -
     if options:
         whole.merge_from_dict(dict(options))
     plain = whole.to_dict()
-    if 'model' not in plain and 'type' in plain:
-        plain = {'model': plain}
-    if not isinstance(plain.get('model'), dict):
+    if not isinstance(plain.get('model'), dict) or 'type' not in plain['model']:
         raise MMKDError(f'The config {_name(config)} has no model=dict(type=...).')
     model = copy.deepcopy(plain['model'])
     preprocessor = plain.get('data_preprocessor')
@@ -83,7 +81,9 @@ def _name(config: Any) -> str:
 
 def _read(config: Union[str, Path, dict]) -> Config:
     if isinstance(config, dict):
-        return Config(copy.deepcopy(dict(config)))
+        given = copy.deepcopy(dict(config))
+        alone = 'model' not in given and 'type' in given
+        return Config({'model': given} if alone else given)
     if not isinstance(config, (str, Path)):
         raise MMKDError(f'A config is a path, package::path or a dict, but got {config!r}.')
     text = str(config)
