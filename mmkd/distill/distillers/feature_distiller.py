@@ -16,13 +16,15 @@ from mmkd.registry import MODELS
 from ..dry_run import DryInput
 from ..taps import Tap, TapRecorder
 from ..teachers import Teacher
+from ..uncompiled import uncompiled
 from . import nan_guard
 from .channels import find_channels
 from .distiller import Distiller
 from .nan_guard import NaNGuard
 from .pair import FeaturePair, PairConfig, build, expand
 from .report import describe, report_pair, tell_grids
-from .startup import ArrivalCheck, ConstancyCheck
+from .startup import ArrivalCheck, ConstancyCheck, check_ranks, check_student_first
+from .state_dict import KD
 from .step import Step
 from .weigh import calibrate, weigh_teachers
 
@@ -36,7 +38,8 @@ class FeatureDistiller(Distiller):
     (``task_raw``, ``kd_<name>``).
 
     In the first steps of every training it is checked that each loss's gradient reaches the
-    student, and that no teacher changes; see :mod:`mmkd.distill.distillers.startup`.
+    student, that no teacher changes or differs between processes, and that what will be saved is
+    the student; see :mod:`mmkd.distill.distillers.startup`.
 
     Args:
         student: See :class:`Distiller`.
@@ -295,8 +298,11 @@ class FeatureDistiller(Distiller):
 
     # What is checked at the start.
 
+    @uncompiled
     def _look_at_teachers(self) -> None:
         if self._constancy is None:
+            check_student_first(self, self.student, KD)
+            check_ranks(self._prints)
             self._constancy = ConstancyCheck(
                 {n: f for n, f in self._prints.items() if not self._pool[n].stateful}
             )

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Dict, List, Optional
 
 import torch
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -130,6 +131,50 @@ def _why_detached(student: nn.Module, path: str) -> str:
         f'what {path!r} gives has no gradient. It may be computed under no_grad or detached; tap '
         'a module before that.'
     )
+
+
+def check_student_first(distiller: nn.Module, student: nn.Module, kd: str) -> None:
+    """Sees that what will be saved is what the plain student would save, under its own names.
+
+    Args:
+        distiller: The wrapper.
+        student: What it wraps.
+        kd: The prefix of everything that is not the student's.
+
+    Raises:
+        MMKDError: A hook or wrapper within the model changes names.
+    """
+    saved = [key for key in distiller.state_dict() if not key.startswith(kd + '.')]
+    plain = list(student.state_dict())
+    if saved != plain:
+        odd = sorted(set(saved) ^ set(plain)) or ['their order']
+        raise MMKDError(
+            'A checkpoint of this run would not fit the plain model: they differ in '
+            f'{", ".join(map(repr, odd[:5]))}. A state dict hook of the student, or something that '
+            'wraps one of its parts, may rename keys.'
+        )
+
+
+def check_ranks(prints: Dict[str, str]) -> None:
+    """Sees that all processes have the same teachers.
+
+    Args:
+        prints: Name to fingerprint, on this rank.
+
+    Raises:
+        MMKDError: A rank has another one.
+    """
+    if get_world_size() == 1:
+        return
+    everyone = all_gather_object(prints)
+    for name in prints:
+        found = [others.get(name, 'none') for others in everyone]
+        if len(set(found)) > 1:
+            told = ', '.join(f'rank {i}: {value[:16]}' for i, value in enumerate(found))
+            raise MMKDError(
+                f'The processes of this run have different teachers {name!r} ({told}). Do all '
+                'machines read the same file?'
+            )
 
 
 class ConstancyCheck:

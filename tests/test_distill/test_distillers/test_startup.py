@@ -149,3 +149,25 @@ def test_an_unchanged_teacher_is_hashed_twice_and_no_more():
     for _ in range(4):
         distiller(*batch(), mode='loss')
     assert len(hashes) == 1  # the other one was taken by train()
+
+
+def test_a_student_that_would_be_saved_under_other_names_is_told():
+    distiller = build().train()
+    inner = distiller.student.neck
+
+    def rename(module, state, prefix, metadata):
+        if 'student' in prefix:
+            state[f'{prefix}renamed'] = state.pop(f'{prefix}lateral.bias')
+
+    inner._register_state_dict_hook(rename)
+    with pytest.raises(MMKDError, match='would not fit the plain model.*neck.lateral.bias'):
+        distiller(*batch(), mode='loss')
+
+
+def test_processes_with_different_teachers_are_told(monkeypatch):
+    monkeypatch.setattr(startup, 'get_world_size', lambda: 2)
+    other = {'teacher': 'b' * 64}
+    monkeypatch.setattr(startup, 'all_gather_object', lambda mine: [mine, other])
+    startup.check_ranks(other)
+    with pytest.raises(MMKDError, match='rank 0: aaaaaaaaaaaaaaaa, rank 1: bbbbbbbbbbbbbbbb'):
+        startup.check_ranks({'teacher': 'a' * 64})
