@@ -173,8 +173,9 @@ def bare_distiller(cfg: Config, arm: Arm = BASE[2], random_teacher: bool = False
     several = model.get('teachers')
     for options in several.values() if several else [model.get('teacher') or {}]:
         options.update(arm.teacher)
-        if random_teacher:
-            options.update(_random(options))
+        # The student's own average has no weights to read.
+        if random_teacher and 'weights' in options:
+            options['weights'] = 'random'
     model.update(arm.model)
     entries = []
     for entry in model.get('distill', ()):
@@ -196,12 +197,6 @@ def bare_distiller(cfg: Config, arm: Arm = BASE[2], random_teacher: bool = False
             'as those in configs/kd.'
         )
     return distiller
-
-
-def _random(options: Dict[str, Any]) -> Dict[str, str]:
-    """What makes a teacher's config one of random weights."""
-    key = 'checkpoint' if 'checkpoint' in options else 'weights'
-    return {key: 'random'}
 
 
 def set_progress(step: int) -> None:

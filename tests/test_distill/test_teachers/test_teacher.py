@@ -1,4 +1,6 @@
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -245,6 +247,17 @@ def test_compiled_is_plain(names):
     assert set(found) == set(names)
     for name in names:
         torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(torch, 'compiler'), reason='this torch cannot compile')
+def test_what_was_compiled_is_released_as_well():
+    teacher = _teacher(compile={'backend': 'aot_eager'})
+    teacher(IMAGES)
+    weights = [weakref.ref(parameter) for parameter in teacher.net.parameters()]
+    teacher.release()
+    gc.collect()
+    assert all(weight() is None for weight in weights)
 
 
 @pytest.mark.skipif(hasattr(torch, 'compiler'), reason='this torch can compile')
