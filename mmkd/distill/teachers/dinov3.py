@@ -65,8 +65,9 @@ class DINOv3Teacher(IntermediatesTeacher):
 
     The weights are Meta's, under the DINOv3 License
     (https://ai.meta.com/resources/models-and-libraries/dinov3-license/), which is no open-source
-    licence: read it before you train with them or pass on what you trained. Meta's and Hugging
-    Face's downloads are gated, one has to agree first; nothing here goes around that.
+    licence: read it before you train with them or pass on what you trained. Meta's downloads, and
+    its own on Hugging Face, are gated, one has to agree first; timm's copies are under the same
+    licence.
 
     Features: ``'last'``, the last block's tokens or the last stage's map after the final norm;
     ``'block_<i>'`` of a transformer, each (N, embed_dim, h // 16, w // 16), or ``'stage_<i>'`` of

@@ -2,7 +2,8 @@
 
 Hugging Face's names are made into Meta's, and timm's own ``checkpoint_filter_fn`` turns those into
 timm's. The names are those of facebookresearch/dinov3 (``dinov3/models``) and of transformers
-(``models/dinov3_vit``, ``models/dinov3_convnext``).
+(``models/dinov3_vit``, ``models/dinov3_convnext``). The periods of the rotary positions, which
+Meta's files hold rounded to bfloat16, are computed in float32, as timm and transformers do.
 """
 
 from __future__ import annotations

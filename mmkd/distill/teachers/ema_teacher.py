@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -119,19 +119,20 @@ class EMATeacher(TappedTeacher):
         if self.warm_up:
             weight = max(weight, 1 / (1 + self._steps))
         self._steps += 1
-        ours, theirs = list(self.net.parameters()), list(student.parameters())
-        self._check_pairs(ours, theirs)
-        kept, current = list(self.net.buffers()), list(student.buffers())
-        self._check_pairs(kept, current)
+        (ours, kept), (theirs, current) = _tensors(self.net), _tensors(student)
+        self._check_pairs(ours + kept, theirs + current)
+        copied: List[Tuple[Tensor, Tensor]] = []
         for average, value in zip(kept, current):
             if self.buffer_rule == 'average' and average.is_floating_point():
                 ours.append(average)
                 theirs.append(value)
             else:
-                average.copy_(value)
+                copied.append((average, value))
+        # One kernel for many tensors, not one for each.
         if ours:
-            # One kernel for many tensors, not one for each.
             torch._foreach_lerp_(ours, theirs, weight)
+        if copied:
+            _copy(*map(list, zip(*copied)))
 
     def _check_pairs(self, ours: List[Tensor], theirs: List[Tensor]) -> None:
         if [value.shape for value in ours] != [value.shape for value in theirs]:
@@ -185,3 +186,23 @@ class EMATeacher(TappedTeacher):
             warm_up=self.warm_up,
             buffers=self.buffer_rule,
         )
+
+
+def _tensors(model: nn.Module) -> Tuple[List[Tensor], List[Tensor]]:
+    """Its parameters and its buffers, each once, in one walk: it is made in every step."""
+    parameters: Dict[int, Tensor] = {}
+    buffers: Dict[int, Tensor] = {}
+    for module in model.modules():
+        for own, found in ((module._parameters, parameters), (module._buffers, buffers)):
+            for tensor in own.values():
+                if tensor is not None:
+                    found.setdefault(id(tensor), tensor)
+    return list(parameters.values()), list(buffers.values())
+
+
+def _copy(targets: List[Tensor], values: List[Tensor]) -> None:
+    if hasattr(torch, '_foreach_copy_'):
+        torch._foreach_copy_(targets, values)
+        return
+    for target, value in zip(targets, values):
+        target.copy_(value)

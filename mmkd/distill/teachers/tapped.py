@@ -96,7 +96,8 @@ class TappedTeacher(Teacher):
     @property
     def strides(self) -> Dict[str, float]:
         """Feature name to pixels per cell, of those that were checked or requested."""
-        return {name: info.stride for name, info in self._look().items()}
+        strides = {name: info.stride for name, info in self._look().items()}
+        return {n: int(s) if float(s).is_integer() else s for n, s in strides.items()}
 
     def check(self, names: Sequence[str]) -> None:
         for name in names:
