@@ -14,7 +14,7 @@ import torch
 import mmkd
 
 from .doctor_case import Case
-from .doctor_page import Section, size_of
+from .doctor_page import Section, count_of, size_of
 
 # A package has one name on the index and another one to import; some have several on the index.
 _PACKAGES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
@@ -36,7 +36,9 @@ def look(case: Case, section: Section) -> None:
     versions = installed()
     section.data.update(versions=versions, python=platform.python_version())
     section.fact('mmkd', mmkd.__version__)
-    section.fact('Python', f'{platform.python_version()} on {platform.platform(terse=True)}')
+    section.fact(
+        'Python', f'{platform.python_version()} on {platform.system()} {platform.machine()}'
+    )
     listed = [f'{name} {release or "-"}' for name, release in versions.items()]
     section.fact('packages', ', '.join(listed))
     for name in _NEEDED:
@@ -96,7 +98,8 @@ def _device(device: torch.device) -> str:
         others = f' ({count} of them here)' if count > 1 else ''
         return f'{torch.cuda.get_device_name(device)}{has}{others}, CUDA {torch.version.cuda}'
     gpu = 'no GPU' if not torch.cuda.is_available() else 'the GPU is not used'
-    return f'processor, {cores()} cores, {torch.get_num_threads()} threads{has}; {gpu}'
+    threads = count_of(torch.get_num_threads(), 'thread')
+    return f'processor, {count_of(cores(), "core")}, {threads}{has}; {gpu}'
 
 
 def _compat(section: Section) -> None:

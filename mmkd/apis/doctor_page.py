@@ -163,9 +163,8 @@ def some(names: Sequence[str], limit: int = 3) -> str:
 
 def count_of(number: int, noun: str) -> str:
     """``'1 box'``, ``'2 boxes'``."""
-    if noun.endswith('x'):
-        return f'{number} {noun}' + ('' if number == 1 else 'es')
-    return f'{number} {noun}' + ('' if number == 1 else 's')
+    plural = 'es' if noun.endswith(('x', 'ch')) else 's'
+    return f'{number:,} {noun}' + ('' if number == 1 else plural)
 
 
 def _body(section: Section) -> List[str]:

@@ -38,7 +38,10 @@ def look(case: Case, section: Section) -> None:
         rows.append((path, type(leaf).__name__, size, getattr(leaf, 'num_ids', '-')))
     section.table(('data set', 'type', 'samples', 'ids'), rows)
     section.data['samples'] = len(dataset)
-    section.fact('in all', f'{len(dataset):,} samples, {len(case.loader):,} batches an epoch')
+    section.fact(
+        'in all',
+        f'{count_of(len(dataset), "sample")}, {count_of(len(case.loader), "batch")} an epoch',
+    )
     if not len(dataset):
         case.loader = None
         raise MMKDError(

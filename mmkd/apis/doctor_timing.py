@@ -19,7 +19,7 @@ from mmkd.errors import MMKDError
 
 from .doctor_case import Case, LeftOut, Measured, teachers_of
 from .doctor_environment import cores
-from .doctor_page import Section, duration
+from .doctor_page import Section, count_of, duration
 from .doctor_progress import at_work, run_length
 from .doctor_stopwatch import Stopwatch, state_bytes
 
@@ -46,6 +46,9 @@ def look(case: Case, section: Section) -> None:
     if not case.teachers_ready:
         section.note('A teacher did not load, so that the student was timed alone.')
         model = case.distiller.student
+    if (case.cfg.get('env_cfg') or {}).get('cudnn_benchmark'):
+        # As the runner does it; it changes which kernels are timed.
+        torch.backends.cudnn.benchmark = True
     optim_cfg, length = case.cfg['optim_wrapper'], run_length(case.cfg, len(loader))
     try:
         with at_work(model, *length) as when:
@@ -228,7 +231,9 @@ def _tell(case: Case, section: Section) -> None:
         if found.parts.get(name, 0.0) > _SMALL * apart
     ]
     rows.append(('step, all of it', duration(found.step), ''))
-    section.fact('batch', f'{case.batch_size} samples, median of {case.steps} steps')
+    section.fact(
+        'batch', f'{count_of(case.batch_size, "sample")}, median of {count_of(case.steps, "step")}'
+    )
     section.table(('part', 'time', 'share'), rows)
     hidden = f'{duration(wait)} of it waited for' if wait > 0 else 'hidden behind the step'
     section.fact(

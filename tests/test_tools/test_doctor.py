@@ -65,9 +65,8 @@ def config(tmp_path_factory):
 @pytest.mark.slow
 def test_exit_status_0_when_nothing_stops(config):
     root = config.parent
-    result = run(
-        config, '--out', root / 'out', '--json', root / 'page.json', '--steps', 1, cwd=root
-    )
+    page = root / 'page.json'
+    result = run(config, '--out', root / 'out', '--json', page, '--steps', 1, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
     assert '\x1b' not in result.stdout
     for title in ('Environment', 'Data files', 'Teachers', 'One training step', 'The whole run'):
