@@ -67,10 +67,11 @@ def _look_at(
     entry['fingerprint'] = teacher.fingerprint()
     section.fact('', f'loaded; fingerprint {entry["fingerprint"][:16]}...')
     if teacher.is_random:
+        by_name = ' (or timm)' if hasattr(teacher, 'timm_name') else ''
         section.warn(
             f'Teacher {name!r} has random weights: nothing can be learned from it.',
-            f'For a real run: --cfg-options model.{_key(name)}.{_source_key(teacher)}=FILE (or '
-            'timm).',
+            f'For a real run: --cfg-options model.{_key(name)}.{_source_key(teacher)}='
+            f'FILE{by_name}.',
         )
     return entry
 
