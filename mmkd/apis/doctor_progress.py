@@ -62,4 +62,4 @@ def _working(model: FeatureDistiller, info: Any, iteration: int) -> int:
     progress = read_progress()
     pairs = [model.distill[pair['name']] for pair in model.report()['pairs']]
     on = sum(pair.weight_at(progress) > 0 for pair in pairs)
-    return on if model._alpha(progress) > 0 else 0
+    return on if model.alpha_at(progress) > 0 else 0

@@ -46,15 +46,15 @@ def to_rgb(
     images = images.float()
     if getattr(preprocessor, '_enable_normalize', False):
         images = images * _per_channel(preprocessor.std) + _per_channel(preprocessor.mean)
-    return images if _is_rgb(preprocessor) else images.flip(1)
+    return images if is_rgb(preprocessor) else images.flip(1)
 
 
 def _per_channel(values: Tensor) -> Tensor:
     return values.reshape(1, -1, 1, 1)
 
 
-def _is_rgb(preprocessor: nn.Module) -> bool:
-    """Whether BGR files reach the student as RGB."""
+def is_rgb(preprocessor: nn.Module) -> bool:
+    """Whether what a preprocessor is given as BGR, as OpenMMLab loads it, leaves it as RGB."""
     for flag in ('_channel_conversion', 'channel_conversion', 'to_rgb'):
         if hasattr(preprocessor, flag):
             return bool(getattr(preprocessor, flag))

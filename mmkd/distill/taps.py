@@ -55,7 +55,8 @@ class Tap:
         while isinstance(output, (tuple, list)) and len(output) == 1:
             output = output[0]
         if not isinstance(output, Tensor):
-            keys = output if isinstance(output, dict) else range(len(output or ()))
+            several = isinstance(output, (dict, tuple, list))
+            keys = output if isinstance(output, dict) else range(len(output) if several else 0)
             choices = ', '.join(repr(f'{self.module_path}[{key}]') for key in keys)
             raise MMKDError(
                 f'The tap {self.path!r} must be one tensor, but that module gives '

@@ -3,6 +3,7 @@ import weakref
 
 import pytest
 import torch
+from torch import nn
 
 from mmkd.distill.taps import Tap, TapRecorder
 from mmkd.errors import MMKDError
@@ -123,3 +124,13 @@ def test_nothing_keeps_the_graph_alive(student):
         assert seen() is None
     finally:
         gc.enable()
+
+
+def test_what_is_no_tensor_at_all_is_described():
+    class Counter(nn.Module):
+        def forward(self, x):
+            return 3
+
+    model = nn.Sequential(Counter())
+    with pytest.raises(MMKDError, match='must be one tensor, but that module gives a int'):
+        Tap(model, '0').select(3)

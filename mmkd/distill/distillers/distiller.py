@@ -108,7 +108,11 @@ class Distiller(BaseModel):
     @property
     def alpha(self) -> float:
         """The teachers' share of the loss now."""
-        return self._alpha.peak if self._progress is None else self._alpha(self._progress)
+        return self._alpha.peak if self._progress is None else self.alpha_at(self._progress)
+
+    def alpha_at(self, progress: Progress) -> float:
+        """The teachers' share at a point of training."""
+        return self._alpha(progress)
 
     # The teachers.
 

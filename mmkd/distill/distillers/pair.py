@@ -36,6 +36,8 @@ KEYS = (
 RESERVED = ('teachers', 'calibration', 'balance')
 _DEFAULT_LOSS = dict(type='mmkd.CosineDistillLoss')
 _DEFAULT_TRANSFORM = dict(type='mmkd.FeatureTransform')
+# Relational losses compare spaces of any widths, place by place.
+_DEFAULT_RELATED = dict(type='mmkd.AlignedResize', same_channels=False)
 
 
 def expand(entries: Any) -> List[dict]:
@@ -106,16 +108,9 @@ class PairConfig:
             # The student of a distilled run starts from the same weights as the plain one's.
             with torch.random.fork_rng(devices=[]):
                 self.loss = build(self.loss)
-        # Relational losses compare spaces of any widths.
         related = not getattr(self.loss, 'same_channels', True)
-        self.transform: Any = entry.get('transform', None if related else _DEFAULT_TRANSFORM)
-        one_way = not getattr(self.loss, 'trains_teacher_side', True)
-        if one_way and self.transform is not None and self.direction == DIRECTIONS[1]:
-            raise MMKDError(
-                f'{self.name}: {type(self.loss).__name__} never trains what is on the side of the '
-                "teacher, so direction='teacher_to_student' with a transform has nothing to learn "
-                f'from. Leave direction= out: it is {DIRECTIONS[0]!r}.'
-            )
+        default = _DEFAULT_RELATED if related else _DEFAULT_TRANSFORM
+        self.transform: Any = entry.get('transform', default)
         self.weighting: Any = entry.get('weighting')
         self.standardize: Any = entry.get('standardize', False)
 
@@ -154,6 +149,7 @@ class FeaturePair(BaseModule):
             self.loss = self._build_loss(
                 config.loss, ends[0] if self.transform is None else ends[1]
             )
+            self._check_direction()
             self.weighting = None if config.weighting is None else build(config.weighting)
             self.standardize = _build_standardize(config.standardize, teacher_channels)
 
@@ -226,6 +222,16 @@ class FeaturePair(BaseModule):
         grid: Tuple[int, int] = tuple(other.shape[2:]) if other.dim() == 4 else (1, 1)
         # Transforms of others need not know what a teacher's padding is.
         return self.transform(x, grid) if cover == (1.0, 1.0) else self.transform(x, grid, cover)
+
+    def _check_direction(self) -> None:
+        one_way = not getattr(self.loss, 'trains_teacher_side', True)
+        trained = self.transform is not None and bool(list(self.transform.parameters()))
+        if one_way and trained and not self.to_teacher:
+            raise MMKDError(
+                f'{self.name}: {type(self.loss).__name__} never trains what is on the side of the '
+                "teacher, so direction='teacher_to_student' with a transform has nothing to learn "
+                f'from. Leave direction= out: it is {DIRECTIONS[0]!r}.'
+            )
 
     def _build_transform(
         self, config: Any, in_channels: Optional[int], out_channels: Optional[int]

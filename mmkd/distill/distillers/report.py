@@ -12,7 +12,7 @@ from .pair import FeaturePair
 
 _PAIR = (
     '  {name}: student {tap} ({student_channels} channels, stride {student_stride}) | {teacher} '
-    '{feature} ({teacher_channels} channels, stride {teacher_stride}) | {direction}, {transform} '
+    '{feature} ({teacher_channels} channels, stride {teacher_stride:g}) | {direction}, {transform} '
     'with {transform_parameters:,} parameters, {loss}, weight {weight:g}'
 )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmkd.errors import MMKDError, nearest
 
 from ..dry_run import TapInfo, probe
-from ..images import _is_rgb
+from ..images import is_rgb
 from ..taps import Tap, TapRecorder
 from .teacher import Teacher
 
@@ -196,7 +196,7 @@ def read_preprocessor(preprocessor: nn.Module) -> Preprocessing:
     return Preprocessing(
         mean,
         std,
-        'rgb' if _is_rgb(preprocessor) else 'bgr',
+        'rgb' if is_rgb(preprocessor) else 'bgr',
         int(getattr(preprocessor, 'pad_size_divisor', 1) or 1),
     )
 

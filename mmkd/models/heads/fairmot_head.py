@@ -11,10 +11,10 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmkd.distill.uncompiled import uncompiled
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
-from mmkd.distill.uncompiled import uncompiled
 from .fairmot_decode import Peaks, decode_peaks, split_table, to_original
 from .fairmot_targets import FairMOTTargets, fairmot_targets
 from .identity_loss import LOSSES_ID, embedding_scale, identity_loss, make_classifier

@@ -7,10 +7,9 @@ from typing import Dict, List, Optional, Sequence, Union
 from mmtrack.models.mot import BaseMultiObjectTracker
 from torch import Tensor
 
+from mmkd.distill.uncompiled import uncompiled
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
-
-from mmkd.distill.uncompiled import uncompiled
 
 
 @MODELS.register_module()

@@ -105,7 +105,7 @@ RELATIONAL = {'type': 'mmkd.EmbeddingDistillLoss', 'mode': 'relational'}
 
 
 @pytest.mark.parametrize(
-    ('loss', 'transformed'),
+    ('loss', 'trained'),
     [
         ({'type': 'mmkd.RKDLoss'}, False),
         (RELATIONAL, False),
@@ -113,11 +113,15 @@ RELATIONAL = {'type': 'mmkd.EmbeddingDistillLoss', 'mode': 'relational'}
         ({'type': 'mmkd.CosineDistillLoss'}, True),
     ],
 )
-def test_relations_need_no_transform(loss, transformed):
-    pair = build(distill=[{'student': 'neck[0]', 'teacher': 'last', 'loss': loss}]).distill[
-        'neck_0'
-    ]
-    assert (pair.transform is not None) == transformed
+def test_relations_are_brought_to_one_grid_and_no_more(loss, trained):
+    distiller = build(distill=[{'student': 'neck[0]', 'teacher': 'last', 'loss': loss}])
+    assert bool(list(distiller.distill['neck_0'].transform.parameters())) == trained
+
+
+def test_relations_of_grids_that_differ_need_no_more_than_their_name():
+    loss = {'type': 'mmkd.RKDLoss', 'over': 'grid'}
+    distiller = build(distill=[{'student': 'neck[0]', 'teacher': 'last', 'loss': loss}]).train()
+    assert distiller(*batch(), mode='loss')['kd_neck_0'] > 0
 
 
 def test_a_transform_that_could_not_learn_is_refused():
