@@ -26,7 +26,7 @@ class Killer(Hook):
         if runner.iter + 1 == int(os.environ.get('KILL_AT', -1)):
             os.kill(os.getpid(), signal.SIGKILL)
 """
-# Everything that could make a difference: two loader processes, an average, moving statistics, a
+# Everything that could make a difference: two loader processes, averages, moving statistics, a
 # measured weight, a schedule.
 CONFIG = f"""
 _base_ = '{REPO / DISTILLED}'
@@ -39,12 +39,26 @@ randomness = dict(seed=3)
 default_hooks = dict(checkpoint=dict(interval=1))
 train_dataloader = dict(batch_size=2)
 model = dict(
-    distill=[dict(
-        student='neck',
-        teacher='last',
-        standardize=True,
-        weight=dict(value=1.0, warmup_iters=6, decay='cosine'),
-    )],
+    teacher=None,
+    teachers=dict(
+        dino={{{{_base_.model.teacher}}}},
+        own=dict(type='mmkd.EMATeacher', momentum=0.9),
+    ),
+    distill=[
+        dict(
+            student='neck',
+            teacher='dino.last',
+            standardize=True,
+            weight=dict(value=1.0, warmup_iters=6, decay='cosine'),
+        ),
+        dict(
+            student='head[heatmap]',
+            teacher='own.head[heatmap]',
+            name='own',
+            transform=None,
+            loss=dict(type='mmkd.HeatmapDistillLoss'),
+        ),
+    ],
     calibration=dict(type='mmkd.GradientRatio', ratio=0.3, interval=3),
 )
 """
@@ -85,7 +99,7 @@ def curve(work):
     """Step to what was logged, of the last process that trained there."""
     files = sorted(work.glob('*/vis_data/scalars.json'))
     lines = [json.loads(line) for line in files[-1].read_text().splitlines()]
-    keys = ('loss', 'kd_neck', 'task_raw', 'kd_scale', 'kd_gradient_cosine')
+    keys = ('loss', 'kd_neck', 'kd_own', 'task_raw', 'kd_scale', 'kd_gradient_cosine')
     return {line['step']: [line.get(key) for key in keys] for line in lines if 'loss' in line}
 
 
@@ -116,13 +130,14 @@ def test_the_loss_curve_is_that_of_the_uninterrupted_run(train, killed):
         differing = [key for key in ours if not torch.equal(ours[key], theirs[key])]
         assert not differing, differing
     kept = {key for key in states[0]['state_dict'] if key.startswith('distill.')}
-    assert {'distill.calibration.scale', 'distill.teachers.teacher.fingerprint'} <= kept
-    assert any(key.startswith('distill.neck.standardize.') for key in kept)
+    assert {'distill.calibration.scale', 'distill.teachers.dino.fingerprint'} <= kept
+    for part in ('neck.standardize', 'teachers.own.memory'):
+        assert any(key.startswith(f'distill.{part}.') for key in kept), part
 
 
 def test_another_teacher_is_refused(train, killed):
     _, result = train(
-        'killed', '--resume', extra=['model.teacher.input_size=0.5', 'train_cfg.max_epochs=4']
+        'killed', '--resume', extra=['model.teachers.dino.input_size=0.5', 'train_cfg.max_epochs=4']
     )
     assert result.returncode != 0
     assert 'cannot go on with another teacher' in result.stdout
