@@ -17,6 +17,7 @@ from mmkd.registry import MODELS
 from ..progress import read_progress
 from ..schedules import Progress, parse_schedule
 from ..teachers import Teacher
+from ..teachers.fingerprint import Fingerprint
 from ..uncompiled import uncompiled
 from . import keys, side_state
 from . import state_dict as student_first
@@ -77,7 +78,7 @@ class Distiller(BaseModel):
         self.distill = nn.Module()
         self._pool = TeacherPool(teacher, teachers)
         self._started = False
-        self._prints: Dict[str, str] = {}
+        self._identities: Dict[str, Fingerprint] = {}
         # What a checkpoint said of its teachers, until the first step knows what to make of it.
         self._stored: Dict[str, Dict[str, Any]] = {}
         self._register_state_dict_hook(_save)
@@ -143,7 +144,7 @@ class Distiller(BaseModel):
             if memory:
                 self._pool[name].load_memory(memory)
                 self._stored[name]['memory'] = {}
-        self._prints = self.fingerprints()
+        self._identities = self.identities()
         if not self._started:
             self._started = True
             self.on_training_start()
@@ -153,23 +154,21 @@ class Distiller(BaseModel):
         return self._alpha.finished(self._progress)
 
     @uncompiled
-    def fingerprints(self) -> Dict[str, str]:
+    def identities(self) -> Dict[str, Fingerprint]:
         """Name to fingerprint of the teachers that are loaded, and of those that were."""
-        fresh = {
-            name: self._pool[name].fingerprint() for name in self._pool if self._pool[name].loaded
-        }
-        return {**self._prints, **fresh}
+        loaded = [name for name in self._pool if self._pool[name].loaded]
+        return {**self._identities, **{name: self._pool[name].identity() for name in loaded}}
 
     @uncompiled
     def begin_step(self) -> None:
         """To be called first in each step of training: looks at the clock, loads, compares."""
         self._progress = read_progress()
         self.start()
-        if self._stored and self._prints:
+        if self._stored and self._identities:
             # The first step of this process is a later one of the run: so the run goes on.
             resumed = self._progress.iter > 0
             stored, self._stored = self._stored, {}
-            side_state.compare(stored, self._prints, self.on_other_teacher, resumed)
+            side_state.compare(stored, self._identities, self.on_other_teacher, resumed)
 
     def train(self, mode: bool = True) -> Distiller:
         """Switches the student; with ``mode=True`` the teachers get their weights."""
@@ -304,7 +303,7 @@ def _as_saved(key: str, prefix: str) -> str:
 
 def _save(module: Distiller, state: Dict, prefix: str, local_metadata: Dict) -> None:
     student_first.save_student_first(module, state, prefix, local_metadata)
-    side_state.save(module._pool, module._prints, module._stored, state, prefix)
+    side_state.save(module._pool, module._identities, module._stored, state, prefix)
 
 
 def _after_load(module: Distiller, incompatible_keys: Any) -> None:

@@ -302,12 +302,12 @@ class FeatureDistiller(Distiller):
     def _look_at_teachers(self) -> None:
         if self._constancy is None:
             check_student_first(self, self.student, KD)
-            check_ranks(self._prints)
+            check_ranks({name: found.hash for name, found in self._identities.items()})
             self._constancy = ConstancyCheck(
-                {n: f for n, f in self._prints.items() if not self._pool[n].stateful}
+                {n: f for n, f in self._identities.items() if not self._pool[n].stateful}
             )
         elif self._constancy.pending and self._steps > 0:
-            self._constancy.look(self.fingerprints())
+            self._constancy.look(self.identities())
 
     def _look_at_gradients(self, out: Dict[str, Any], seen: Dict[str, Tensor]) -> None:
         for name, tapped in seen.items():
@@ -352,7 +352,7 @@ class FeatureDistiller(Distiller):
                 name: {
                     'describe': teacher.describe(),
                     'random': teacher.is_random,
-                    'fingerprint': teacher.fingerprint() if teacher.loaded else None,
+                    'fingerprint': self._identities[name].hash if teacher.loaded else None,
                 }
                 for name, teacher in self.teachers.items()
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Dict, List
 
 import torch
@@ -10,38 +11,44 @@ from torch import Tensor
 
 from mmkd.errors import MMKDError
 
+from ..teachers.fingerprint import Fingerprint, explain
 from .pool import TeacherPool
 from .state_dict import KD
 
 PLACE = f'{KD}.teachers.'
 FINGERPRINT = 'fingerprint'
+IDENTITY = 'identity'
 ON_OTHER_TEACHER = ('refuse', 'warn')
 
 
 def save(
     pool: TeacherPool,
-    prints: Dict[str, str],
+    identities: Dict[str, Fingerprint],
     stored: Dict[str, Dict[str, Any]],
     state: Dict[str, Tensor],
     prefix: str,
 ) -> None:
-    """Adds ``distill.teachers.<name>.fingerprint`` (32 bytes) and a teacher's own memory.
+    """Adds who the teachers are, and what they alone remember.
+
+    Under ``distill.teachers.<name>.``: ``fingerprint``, 32 bytes; ``identity``, its parts as the
+    bytes of JSON, by which a refusal tells what has changed; and ``memory.<key>``.
 
     Args:
         pool: The teachers.
-        prints: Name to fingerprint in hex, of those that were loaded.
+        identities: Name to fingerprint, of those that were loaded.
         stored: What a checkpoint said of them (see :func:`take`), handed on until training begins.
         state: The state dict.
         prefix: What its keys begin with.
     """
     known = dict(stored)
-    for name, fingerprint in prints.items():
-        known[name] = {FINGERPRINT: fingerprint, 'memory': pool[name].memory()}
+    for name, identity in identities.items():
+        known[name] = {IDENTITY: identity, 'memory': pool[name].memory()}
     for name, entry in known.items():
         place = f'{prefix}{PLACE}{name}.'
-        if FINGERPRINT in entry:
-            number = list(bytes.fromhex(entry[FINGERPRINT]))
-            state[place + FINGERPRINT] = torch.tensor(number, dtype=torch.uint8)
+        if IDENTITY in entry:
+            identity = entry[IDENTITY]
+            state[place + FINGERPRINT] = _to_tensor(bytes.fromhex(identity.hash))
+            state[place + IDENTITY] = _to_tensor(json.dumps(identity._asdict()).encode())
         for key, value in entry['memory'].items():
             state[f'{place}memory.{key}'] = value
 
@@ -50,7 +57,7 @@ def take(state: Dict[str, Tensor], prefix: str) -> Dict[str, Dict[str, Any]]:
     """Removes from a state dict what :func:`save` added.
 
     Returns:
-        Teacher's name to ``{'fingerprint': hex, 'memory': {...}}``.
+        Teacher's name to ``{'identity': Fingerprint, 'memory': {...}}``.
     """
     found: Dict[str, Dict[str, Any]] = {}
     place = prefix + PLACE
@@ -58,15 +65,18 @@ def take(state: Dict[str, Tensor], prefix: str) -> Dict[str, Dict[str, Any]]:
         name, _, rest = key[len(place) :].partition('.')
         value = state.pop(key)
         entry = found.setdefault(name, {'memory': {}})
-        if rest == FINGERPRINT:
-            entry[FINGERPRINT] = bytes(value.cpu().tolist()).hex()
+        if rest == IDENTITY:
+            entry[IDENTITY] = Fingerprint(**json.loads(bytes(value.cpu().tolist())))
         elif rest.startswith('memory.'):
             entry['memory'][rest[len('memory.') :]] = value
     return found
 
 
 def compare(
-    stored: Dict[str, Dict[str, Any]], present: Dict[str, str], policy: str, resumed: bool
+    stored: Dict[str, Dict[str, Any]],
+    present: Dict[str, Fingerprint],
+    policy: str,
+    resumed: bool,
 ) -> None:
     """Sees that a run goes on with the teachers that it began with.
 
@@ -81,28 +91,29 @@ def compare(
         MMKDError: A resumed run has another teacher, and the policy is to refuse.
     """
     problems: List[str] = []
-    for name, fingerprint in present.items():
-        before = stored.get(name, {}).get(FINGERPRINT)
-        if before is not None and before != fingerprint:
+    for name, identity in present.items():
+        before = stored.get(name, {}).get(IDENTITY)
+        if before is not None and before.hash != identity.hash:
             problems.append(
-                f'teacher {name!r} has the fingerprint {fingerprint[:16]}..., but the checkpoint '
-                f'was trained with {before[:16]}...'
+                f'Teacher {name!r} has the fingerprint {identity.hash[:16]}..., but the '
+                f'checkpoint was trained with {before.hash[:16]}... {explain(before, identity)}'
             )
         elif before is None and stored:
-            problems.append(
-                f'teacher {name!r} is new: the checkpoint knows {", ".join(sorted(stored))}'
-            )
+            known = ', '.join(sorted(stored))
+            problems.append(f'Teacher {name!r} is new: the checkpoint knows {known}.')
     if not problems:
         return
-    text = '; '.join(problems) + '.'
+    text = ' '.join(problems)
     if not resumed:
-        print_log(f'Starting from weights of another distillation: {text}', logger='current')
+        print_log(f'Starting from weights of another distillation. {text}', logger='current')
     elif policy == 'refuse':
         raise MMKDError(
-            f'This run cannot go on with another teacher: {text} A fingerprint covers the '
-            'weights, their precision and the preprocessing (size, mean, std), so compare these '
-            'settings and the file. If the change is meant, say so: '
+            f'This run cannot go on with another teacher. {text} If the change is meant, say so: '
             "model.on_other_teacher='warn'."
         )
     else:
-        print_log(f'Going on with another teacher: {text}', logger='current', level=30)
+        print_log(f'Going on with another teacher. {text}', logger='current', level=30)
+
+
+def _to_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)

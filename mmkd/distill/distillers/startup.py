@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmkd.errors import MMKDError
 
+from ..teachers.fingerprint import Fingerprint, explain
 from ..uncompiled import uncompiled
 
 # Parameters next to the tapped map are enough to see that a gradient arrives.
@@ -181,31 +182,30 @@ class ConstancyCheck:
     """Sees that a step of training has left the teachers as they were.
 
     Args:
-        prints: Name to fingerprint before the first step.
+        before: Name to fingerprint before the first step.
     """
 
-    def __init__(self, prints: Dict[str, str]):
-        self._prints: Optional[Dict[str, str]] = dict(prints)
+    def __init__(self, before: Dict[str, Fingerprint]):
+        self._before: Optional[Dict[str, Fingerprint]] = dict(before)
 
-    def look(self, present: Dict[str, str]) -> None:
+    def look(self, present: Dict[str, Fingerprint]) -> None:
         """Args:
             present: Name to fingerprint, after a step.
 
         Raises:
             MMKDError: A parameter or buffer of a teacher has changed.
         """
-        before, self._prints = self._prints, None
+        before, self._before = self._before, None
         for name, fingerprint in (before or {}).items():
-            if name in present and present[name] != fingerprint:
+            if name in present and present[name].hash != fingerprint.hash:
                 raise MMKDError(
-                    f'Teacher {name!r} was changed by the first step of training: its fingerprint '
-                    f'was {fingerprint[:16]}... and is {present[name][:16]}... A teacher must stay '
-                    "as it is; is one of its modules the student's own, or does a hook write to "
-                    'it?'
+                    f'Teacher {name!r} was changed by the first step of training. '
+                    f'{explain(fingerprint, present[name])} A teacher must stay as it is; is one '
+                    "of its modules the student's own, or does a hook write to it?"
                 )
         print_log('The teachers are unchanged after the first step.', logger='current')
 
     @property
     def pending(self) -> bool:
         """Whether it has still to look."""
-        return self._prints is not None
+        return self._before is not None

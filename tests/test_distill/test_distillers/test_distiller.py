@@ -220,7 +220,7 @@ def test_the_teacher_is_nowhere():
     )
     assert not teachers & {id(p) for g in wrapper.param_groups for p in g['params']}
     more = set(distiller.state_dict()) - set(build().state_dict())
-    assert more == {'distill.teachers.teacher.fingerprint'}
+    assert more == {f'distill.teachers.teacher.{what}' for what in ('fingerprint', 'identity')}
 
 
 def test_the_teacher_follows_moves_and_casts():

@@ -5,6 +5,7 @@ import torch
 from mmengine.logging import MessageHub
 
 from mmkd.distill.distillers import side_state
+from mmkd.distill.teachers.fingerprint import Fingerprint
 from mmkd.errors import MMKDError
 
 from ..toys import TINY, ToyStudent, batch, build
@@ -27,6 +28,10 @@ def iteration():
     hub.runtime_info.update(before)
 
 
+def _identity(letter):
+    return Fingerprint(letter * 64, {'weight': letter * 16}, {'patch': 14})
+
+
 def _trained():
     distiller = build().train()
     return distiller, distiller.state_dict()
@@ -36,7 +41,7 @@ def test_the_fingerprint_is_32_bytes_in_the_checkpoint():
     distiller, state = _trained()
     assert state[KEY].dtype == torch.uint8
     assert bytes(state[KEY].tolist()).hex() == distiller.teacher.fingerprint()
-    assert list(state)[-1] == KEY
+    assert list(state)[-2:] == [KEY, KEY.replace('fingerprint', 'identity')]
     assert KEY not in build().state_dict()
 
 
@@ -58,6 +63,7 @@ def test_going_on_with_another_teacher_is_refused(iteration):
         other.train()(*batch(), mode='loss')
     for distiller in (first, other):
         assert distiller.teacher.fingerprint()[:16] in str(error.value)
+    assert 'input_size was None and is 0.5' in str(error.value)
     assert "on_other_teacher='warn'" in str(error.value)
 
 
@@ -103,8 +109,10 @@ def test_what_was_loaded_is_handed_on_without_training():
 
 
 def test_a_teacher_that_the_checkpoint_does_not_know():
-    with pytest.raises(MMKDError, match="teacher 'b' is new: the checkpoint knows a"):
-        side_state.compare({'a': {'fingerprint': 'ff' * 32}}, {'b': 'aa' * 32}, 'refuse', True)
+    with pytest.raises(MMKDError, match="Teacher 'b' is new: the checkpoint knows a"):
+        side_state.compare(
+            {'a': {'identity': _identity('f')}}, {'b': _identity('a')}, 'refuse', True
+        )
 
 
 def test_what_a_teacher_remembers_goes_round():
@@ -113,15 +121,16 @@ def test_what_a_teacher_remembers_goes_round():
     pool = TeacherPool(dict(OTHER))
     pool['teacher'].memory = lambda: {'net.weight': torch.ones(2)}
     state = {'backbone.weight': torch.zeros(1)}
-    side_state.save(pool, {'teacher': 'ab' * 32}, {}, state, 'module.')
+    side_state.save(pool, {'teacher': _identity('a')}, {}, state, 'module.')
     assert set(state) == {
         'backbone.weight',
         f'module.{KEY}',
+        f'module.{KEY}'.replace('fingerprint', 'identity'),
         'module.distill.teachers.teacher.memory.net.weight',
     }
     found = side_state.take(state, 'module.')
     assert set(state) == {'backbone.weight'}
-    assert found['teacher']['fingerprint'] == 'ab' * 32
+    assert found['teacher']['identity'] == _identity('a')
     assert found['teacher']['memory']['net.weight'].tolist() == [1, 1]
 
 
