@@ -145,7 +145,9 @@ def test_the_checkpoint_is_the_plain_student(checkpoint):
 
     state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
     assert any(key.startswith('distill.') for key in state)
-    assert not any('teacher' in key for key in state)
+    of_teachers = {key.split('.')[-1]: value for key, value in state.items() if 'teacher' in key}
+    assert set(of_teachers) == {'fingerprint', 'identity'}
+    assert all(value.dtype == torch.uint8 for value in of_teachers.values())
     plain = {key: value for key, value in state.items() if not key.startswith('distill.')}
     student = MODELS.build(Config.fromfile(REPO / STUDENT).model).eval()
     student.load_state_dict(plain, strict=True)
