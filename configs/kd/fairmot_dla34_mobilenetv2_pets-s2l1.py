@@ -26,7 +26,6 @@ model = dict(
             student='head.embedding',
             teacher='head.embedding',
             name='embedding',
-            transform=None,
             loss=dict(type='mmkd.EmbeddingDistillLoss'),
         ),
     ],

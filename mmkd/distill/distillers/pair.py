@@ -150,6 +150,7 @@ class FeaturePair(BaseModule):
                 config.loss, ends[0] if self.transform is None else ends[1]
             )
             self._check_direction()
+            self._check_channels(tapped, teacher_channels)
             self.weighting = None if config.weighting is None else build(config.weighting)
             self.standardize = _build_standardize(config.standardize, teacher_channels)
 
@@ -222,6 +223,16 @@ class FeaturePair(BaseModule):
         grid: Tuple[int, int] = tuple(other.shape[2:]) if other.dim() == 4 else (1, 1)
         # Transforms of others need not know what a teacher's padding is.
         return self.transform(x, grid) if cover == (1.0, 1.0) else self.transform(x, grid, cover)
+
+    def _check_channels(self, tapped: Optional[TapInfo], teacher_channels: int) -> None:
+        alike = tapped is None or tapped.channels == teacher_channels
+        if self.transform is None and not alike and getattr(self.loss, 'same_channels', True):
+            raise MMKDError(
+                f'{self.name}: {type(self.loss).__name__} compares as many channels with as many, '
+                f'but {self.path!r} of the student has {tapped.channels} and {self.feature!r} of '
+                f'the teacher {teacher_channels}. Leave transform=None out, so that a trained one '
+                'stands between, or choose a relational loss.'
+            )
 
     def _check_direction(self) -> None:
         one_way = not getattr(self.loss, 'trains_teacher_side', True)

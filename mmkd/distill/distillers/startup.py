@@ -85,7 +85,7 @@ class ArrivalCheck:
             return 0.0
         total = torch.stack(norms).norm()
         # The one wait of the check, in the first steps only. NaN is the guard's business.
-        value = float(total)
+        value = float(total) / _SCALE
         return value if value == value else 1.0
 
 

@@ -134,3 +134,12 @@ def test_a_transform_that_could_not_learn_is_refused():
     }
     with pytest.raises(MMKDError, match='RKDLoss never trains what is on the side of the teacher'):
         build(distill=[entry])
+
+
+def test_channels_that_cannot_meet_are_told_before_training():
+    entry = {'student': 'neck[0]', 'teacher': 'last', 'transform': None}
+    with pytest.raises(
+        MMKDError, match=r"'neck\[0\]' of the student has 10 and 'last' of the t.* 24"
+    ):
+        build(distill=[entry])
+    build(distill=[dict(entry, loss={'type': 'mmkd.RKDLoss'})])
