@@ -13,7 +13,8 @@ from mmkd.registry import MODELS
 from ..box_pool import check_pooling, per_box, pool
 from ..instances import Instances
 from .common import DistillLoss, exact
-from .relations import DISTANCES, check_temperature, compare_rows, unit
+from .masked import unit
+from .relations import DISTANCES, SHORTEST, check_temperature, compare_rows
 
 MODES = ('cosine', 'relational')
 
@@ -103,7 +104,7 @@ class EmbeddingDistillLoss(DistillLoss):
             t, _ = pool(t.detach(), instances, mask, self.pooling)
             if self.known_only:
                 weights = weights * (instances.ids >= 0)
-            s, t = unit(s, 1), unit(t, 1)
+            s, t = unit(s, 1, SHORTEST), unit(t, 1, SHORTEST)
             if self.mode == 'cosine':
                 return per_box(1 - (s * t).sum(1), weights, instances, reduction)
             valid = weights > 0

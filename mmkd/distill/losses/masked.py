@@ -50,10 +50,17 @@ def standardise(x: Tensor, dims: Dims, weights: Optional[Tensor] = None) -> Tens
     return centred * torch.where(varies, scale, torch.zeros_like(scale))
 
 
-def unit(x: Tensor, dims: Dims) -> Tensor:
-    """``x`` with length 1 over ``dims``; a vector of zeros stays one and gets no gradient."""
+def unit(x: Tensor, dims: Dims, shortest: float = 1e-12) -> Tensor:
+    """``x`` with length 1 over ``dims``; what is shorter becomes 0 and gets no gradient.
+
+    Args:
+        x: Of any shape.
+        dims: Over which the length is taken.
+        shortest: Vectors up to this length count as 0. Their gradient, which is as large as they
+            are short, would leave float32.
+    """
     square = x.square().sum(dims, keepdim=True)
-    longer = square > 0
+    longer = square > shortest**2
     scale = torch.where(longer, square, torch.ones_like(square)).rsqrt()
     return x * torch.where(longer, scale, torch.zeros_like(scale))
 

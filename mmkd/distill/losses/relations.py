@@ -9,15 +9,8 @@ from mmkd.errors import MMKDError
 
 DISTANCES = ('kl', 'mse')
 
-# Squared lengths up to this count as 0.
-EPS = 1e-12
-
-
-def unit(x: Tensor, dim: int) -> Tensor:
-    """Vectors of length 1 along ``dim``; one of length 0 stays so and has no gradient."""
-    square = x.square().sum(dim, keepdim=True)
-    # Dividing by a small number instead would make its gradient enormous.
-    return torch.where(square > EPS, x, x.new_zeros(())) * square.clamp(min=EPS).rsqrt()
+# Vectors, and differences of vectors, up to this length count as 0: they are rounding.
+SHORTEST = 1e-6
 
 
 def masked_log_softmax(x: Tensor, chosen: Tensor) -> Tensor:

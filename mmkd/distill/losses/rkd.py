@@ -12,7 +12,8 @@ from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
 from .common import DistillLoss, exact
-from .relations import EPS, unit
+from .masked import unit
+from .relations import SHORTEST
 
 OVER = ('images', 'grid')
 
@@ -31,6 +32,9 @@ class RKDLoss(DistillLoss):
     with ``over='grid'``, the parts of each image's own map. The means are over pairs and triples
     of different examples; the `published code <https://github.com/lenscloth/RKD>`_
     (``metric/loss.py``) counts the pairs of an example with itself as zeros along.
+
+    It needs three examples: the distance of two is its own mean, so that the loss is 0 whatever
+    the student does. With one or two images per process, take ``over='grid'``.
 
     Args:
         distance_weight: 25 in the paper's classification, with 50 for the angles.
@@ -87,7 +91,7 @@ class RKDLoss(DistillLoss):
             reduction: Instead of the loss's own.
 
         Returns:
-            A scalar, or (N,) for 'sample'; 0 if there are no two examples.
+            A scalar, or (N,) for 'sample'; 0 if there are no three examples.
 
         Raises:
             MMKDError: The shapes differ.
@@ -150,7 +154,7 @@ def _distance(student: Tensor, teacher: Tensor, valid: Tensor) -> Tuple[Tensor, 
     def relative(x: Tensor) -> Tensor:
         square = (x[:, :, None] - x[:, None, :]).square().sum(-1)
         # The root of 0 has no gradient.
-        distance = square.clamp(min=EPS).sqrt() * pairs
+        distance = square.clamp(min=SHORTEST**2).sqrt() * pairs
         mean = _ratio(distance.sum((1, 2), keepdim=True), pairs.sum((1, 2), keepdim=True))
         return _ratio(distance, mean)
 
@@ -164,7 +168,7 @@ def _angle(student: Tensor, teacher: Tensor, valid: Tensor) -> Tuple[Tensor, Ten
 
     def cosines(x: Tensor) -> Tensor:
         # Row i of the corner j: where i lies as seen from j.
-        direction = unit(x[:, None, :] - x[:, :, None], -1)
+        direction = unit(x[:, None, :] - x[:, :, None], -1, SHORTEST)
         return direction @ direction.transpose(-1, -2)  # (B, P, P, P)
 
     triples = pairs[:, :, :, None] & pairs[:, :, None, :] & _different(valid)

@@ -13,7 +13,8 @@ from mmkd.registry import MODELS
 from ..box_pool import check_pooling, per_box, pool
 from ..instances import Instances
 from .common import DistillLoss, exact
-from .relations import DISTANCES, check_temperature, compare_rows, masked_log_softmax, unit
+from .masked import unit
+from .relations import DISTANCES, SHORTEST, check_temperature, compare_rows, masked_log_softmax
 
 KEYS = ('teacher', 'student')
 
@@ -122,7 +123,7 @@ class TemporalRelationalLoss(DistillLoss):
             s, t, _ = self.prepare(student, teacher, None)
             s, weights = pool(s, instances, mask, self.pooling)
             t, _ = pool(t.detach(), instances, mask, self.pooling)
-            s, t = unit(s, 1), unit(t, 1)
+            s, t = unit(s, 1, SHORTEST), unit(t, 1, SHORTEST)
             ids, image = instances.ids, instances.image
             weights = weights * (ids >= 0)
             valid = weights > 0

@@ -69,6 +69,18 @@ def test_unit():
     assert torch.equal(grad, torch.zeros_like(zero))
 
 
+@pytest.mark.parametrize('size', [1e-20, 1e-15, 1e-11, 1e-3, 1e9])
+def test_short_vectors_have_a_finite_gradient(size):
+    x = (torch.tensor([[3.0, 4.0]]) * size).requires_grad_()
+    out = unit(x, 1)
+    expected = [[0.6, 0.8]] if size > 1e-12 else [[0.0, 0.0]]
+    torch.testing.assert_close(out, torch.tensor(expected))
+    out[0, 0].backward()
+    # That of x / |x| is (16, -12) / 125 at (3, 4).
+    slope = torch.tensor([[16.0, -12.0]]) / (125 * size) * (size > 1e-12)
+    torch.testing.assert_close(x.grad, slope, rtol=1e-3, atol=0)
+
+
 def test_root_weighted():
     x, y = maps()
     weights = make_mask('weights')

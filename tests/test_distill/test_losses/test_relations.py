@@ -3,12 +3,13 @@ import math
 import pytest
 import torch
 
-from mmkd.distill.losses.relations import compare_rows, masked_log_softmax, unit
+from mmkd.distill.losses.masked import unit
+from mmkd.distill.losses.relations import SHORTEST, compare_rows, masked_log_softmax
 
 
 def test_unit_vectors_and_none_of_length_zero():
     x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
-    found = unit(x, 1)
+    found = unit(x, 1, SHORTEST)
     torch.testing.assert_close(found, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
     found.sum().backward()
     assert torch.isfinite(x.grad).all()

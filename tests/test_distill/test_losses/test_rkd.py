@@ -60,6 +60,13 @@ def _vectors(x, mask):
     ]
 
 
+def test_two_images_have_no_relation_but_parts_of_one_do():
+    student, teacher, _ = _maps()
+    assert RKDLoss()(student[:2], teacher[:2]).item() == pytest.approx(0, abs=1e-12)
+    assert RKDLoss()(student[:3], teacher[:3]).item() > 0.1
+    assert RKDLoss(over='grid')(student[:1], teacher[:1]).item() > 0.1
+
+
 @pytest.mark.parametrize(('distance', 'angle'), [(25.0, 50.0), (1.0, 0.0), (0.0, 1.0)])
 @pytest.mark.parametrize('masked', [False, True])
 def test_images_equal_the_slow_definition(distance, angle, masked):
