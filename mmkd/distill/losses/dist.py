@@ -19,7 +19,8 @@ class DISTLoss(DistillLoss):
     ``T ** 2 * (beta * inter + gamma * intra)``: inter compares the classes of one sample, intra
     the samples in one class. The samples of a map are its valid places, all those of the batch
     together, so intra depends on who shares the batch. What is constant (one sample alone)
-    counts as 0.
+    counts as 0; a student that is constant where the teacher is not costs a half there, not the
+    1 of the published code.
 
     Args:
         beta: Weight of inter.

@@ -22,8 +22,18 @@ class MGDLoss(DistillLoss):
 
     arXiv 2205.01529: random places (or, for classification, channels) are set to 0, two 3x3
     convolutions that are trained along generate a map from what is left, and the loss is its
-    squared difference from the teacher's. Published is the sum over a map with weight 2e-5; the
-    mean here makes that ``2e-5 * C * h * w``.
+    squared difference from the teacher's. Published is the sum over a map; the mean here makes a
+    published weight ``alpha`` into ``alpha * C * h * w``. The published settings (yzd-v/MGD,
+    configs/distillers):
+
+    ======================  ===============  =======
+    students                ratio            weight
+    ======================  ===============  =======
+    one-stage detectors     0.65             2e-5
+    two-stage detectors     0.45             5e-7
+    segmentation            0.75             2e-5
+    classification          0.15 (channels)  7e-5
+    ======================  ===============  =======
 
     What is hidden is a function of the seed, the number of the step (a buffer, saved with the
     loss) and the sample's number in the batch of all processes: a resumed run hides what the
@@ -31,8 +41,7 @@ class MGDLoss(DistillLoss):
 
     Args:
         channels: Of both maps; the distiller fills them in.
-        ratio: The share that is hidden, in [0, 1). The paper's: 0.65 for two-stage detectors, 0.75
-            for one-stage ones and segmentation, 0.15 of the channels for classification.
+        ratio: The share that is hidden, in [0, 1).
         hidden: 'places' or 'channels'.
         seed: Chooses the sequence.
         reduction: 'mean' over channels and valid locations, 'sum', 'sample': (N,), or 'none':
