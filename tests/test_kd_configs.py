@@ -24,6 +24,7 @@ EXPECTED = {
     'fairmot_dinov2_pets-s2l1': {'neck'},
     'fairmot_dinov2_synthetic': {'neck'},
     'fairmot_dinov2_temporal': {'places', 'identities'},
+    'fairmot_dla34_mobilenetv2_pets-s2l1': {'neck', 'heatmap', 'embedding'},
     'fairmot_ema': {'head_heatmap', 'head_embedding'},
     'fairmot_multi-teacher': {'dino', 'map', 'heatmap', 'embedding'},
 }

@@ -5,15 +5,21 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
+from mmengine.config import Config
 
 import mmkd  # noqa: F401
 from mmkd import distill
 from mmkd.distill import balance, foreground, losses, schedules, teachers, transforms
 from mmkd.distill.distillers import pair
 from mmkd.registry import DATA_SAMPLERS, MODELS
+
+from .test_distill.toys import batch
 
 README = (Path(__file__).parents[1] / 'configs' / 'kd' / 'README.md').read_text()
 ROWS = [
@@ -119,3 +125,48 @@ def test_the_weighting_is_the_codes():
     (row,) = (cells for cells in ROWS if cells[0] == '`weighting`')
     for name, text in re.findall(r'(\w+)=([\d.]+)', row[2]):
         assert float(text) == known[name].default
+
+
+def test_the_schedules_that_it_shows_are_read():
+    section = README.split('## Weights')[1].split('\n## ')[0]
+    shown = re.findall(r'^    weight=(dict\(.*\))$', section, re.M)
+    assert len(shown) == 4
+    for text in shown:
+        assert schedules.parse_schedule(eval(text), 'neck').peak > 0
+
+
+def test_ones_own_teacher_transform_and_loss_work_as_shown(tmp_path, monkeypatch):
+    section = README.split('# Your own teacher')[1].split('# From another')[0]
+    module, config = re.findall(r'^```python\n(.*?)^```$', section, re.M | re.S)
+    (tmp_path / 'my_kd.py').write_text(module)
+    (tmp_path / 'my_config.py').write_text(config)
+    (tmp_path / 'your_config.py').write_text("model = dict(type='mmkd.ToyStudent')")
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'resnet18.pth')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    own = ('ResNetTeacher', 'ConvTransform', 'L1DistillLoss')
+    try:
+        cfg = Config.fromfile('my_config.py')
+        distiller = MODELS.build(cfg.model).train()
+        inputs, samples = batch()
+        losses = distiller.loss(inputs, samples)
+        assert losses['loss_kd_neck_0'] > 0
+        distiller.parse_losses(losses)[0].backward()
+        assert distiller.student.backbone[0].weight.grad.any()
+        pair = distiller.distill['neck_0']
+        assert [type(x).__name__ for x in (distiller.teacher, pair.transform, pair.loss)] == list(
+            own
+        )
+        maps = [torch.randn(2, 3, 2, 2) for _ in range(2)]
+        mask = torch.tensor([True, False, True, True]).view(1, 1, 2, 2).expand(2, 1, 2, 2)
+        gaps = [
+            (maps[0] - maps[1])[n, :, i, j].abs().mean()
+            for n in range(2)
+            for i, j in ((0, 0), (1, 0), (1, 1))
+        ]
+        torch.testing.assert_close(pair.loss(*maps, mask), torch.stack(gaps).mean())
+    finally:
+        for name in own:
+            MODELS.root.module_dict.pop(name, None)
+        sys.modules.pop('my_kd', None)
