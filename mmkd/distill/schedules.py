@@ -275,7 +275,7 @@ def _check_decay(
         raise MMKDError(f'{owner}: {stray[0]} belongs to decay={belongs}, not to {decay!r}.')
     if decay == 'step' and not times['step']:
         raise MMKDError(f"{owner}: decay='step' needs step_epochs= or step_iters=, a list.")
-    if decay == 'step' and config.get('gamma', 0) > 1:
+    if _number(config.get('gamma', 0.1), f'{owner}: gamma') > 1:
         raise MMKDError(f'{owner}: gamma is at most 1, but got {config["gamma"]!r}.')
     if _number(config.get('final', 0.0), f'{owner}: final') > full:
         raise MMKDError(

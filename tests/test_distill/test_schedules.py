@@ -235,6 +235,7 @@ def test_order_that_only_shows_when_training_is_known():
         (dict(decay='step', step_epochs=3), r'a list such as \[20, 27\], but got 3'),
         (dict(decay='step', step_epochs=[3, 3]), r'must rise, but got \[3, 3\]'),
         (dict(decay='step', step_epochs=[3], gamma=2), 'gamma is at most 1'),
+        (dict(decay='step', step_epochs=[3], gamma='0.1'), "gamma is a number.*got '0.1'"),
         (dict(decay='step', step_epochs=[3], final=0), 'final belongs to decay='),
         (dict(step_epochs=[3]), "step_epochs belongs to decay='step', not to None"),
         (dict(decay='cosine', gamma=0.1), "gamma belongs to decay='step', not to 'cosine'"),

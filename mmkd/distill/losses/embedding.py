@@ -91,7 +91,7 @@ class EmbeddingDistillLoss(DistillLoss):
 
         Returns:
             A scalar, or what 'sample' and 'none' give; 0 if there is no object, or, relational, no
-            two.
+            two: with 'kl' no three, as a softmax over one other object is 1 whatever it is like.
 
         Raises:
             MMKDError: The shapes differ.
