@@ -67,9 +67,10 @@ def valid_quads(
     """The corners of the real picture within each input image.
 
     Args:
-        data_samples: One per image (or one per clip, then it stands for all of its frames).
-            Read from their metainfo: ``homography_matrix`` (3, 3), original pixels to input
-            pixels, with ``ori_shape`` (h, w); else ``img_shape``; else everything is real.
+        data_samples: One per image, or one per clip; what its metainfo has once stands for all of
+            its frames, a list has one entry for each. Read are ``homography_matrix`` (3, 3),
+            original pixels to input pixels, with ``ori_shape`` (h, w); else ``img_shape``; else
+            everything is real.
         batch: The number of images.
         size: (H, W) of the input.
         prefix: What these names begin with, such as mmtrack's 'search_'.
@@ -79,11 +80,11 @@ def valid_quads(
     """
     if not data_samples:
         return np.broadcast_to(_corners(size), (batch, 4, 2)).copy()
+    if batch % len(data_samples):
+        raise MMKDError(f'{batch} images cannot belong to {len(data_samples)} data samples.')
+    frames = batch // len(data_samples)
     metas = [getattr(sample, 'metainfo', {}) for sample in data_samples]
-    quads = np.stack([_quad(meta, size, prefix) for meta in metas])
-    if batch % len(quads):
-        raise MMKDError(f'{batch} images cannot belong to {len(quads)} data samples.')
-    return quads.repeat(batch // len(quads), axis=0)
+    return np.concatenate([_quads(meta, frames, size, prefix) for meta in metas])
 
 
 def _corners(shape: Sequence[int]) -> np.ndarray:
@@ -91,20 +92,32 @@ def _corners(shape: Sequence[int]) -> np.ndarray:
     return np.array([[0, 0], [w, 0], [w, h], [0, h]], dtype=np.float64)
 
 
-def _quad(meta: dict, size: Tuple[int, int], prefix: str) -> np.ndarray:
-    matrix, ori_shape = meta.get(f'{prefix}homography_matrix'), meta.get(f'{prefix}ori_shape')
-    if matrix is not None and ori_shape is not None:
-        points = np.concatenate([_corners(_hw(ori_shape)), np.ones((4, 1))], axis=1)
-        mapped = points @ np.asarray(matrix, dtype=np.float64).T
-        return mapped[:, :2] / mapped[:, 2:]
-    return _corners(_hw(meta.get(f'{prefix}img_shape', size)))
+def _quads(meta: dict, frames: int, size: Tuple[int, int], prefix: str) -> np.ndarray:
+    """(frames, 4, 2) of one sample."""
 
+    def per_frame(key: str, dims: int) -> Optional[np.ndarray]:
+        value = meta.get(prefix + key)
+        if value is None:
+            return None
+        value = np.asarray(value, dtype=np.float64)
+        # A clip's metainfo has a list, of one entry per frame.
+        value = value[None] if value.ndim == dims else value
+        if value.ndim != dims + 1 or len(value) not in (1, frames):
+            raise MMKDError(
+                f'{prefix + key} of a data sample is of the shape {value.shape}, which does not '
+                f'fit its {frames} image(s). mask=False in the distiller does without.'
+            )
+        return np.broadcast_to(value, (frames, *value.shape[1:]))
 
-def _hw(shape: Sequence) -> Tuple[int, int]:
-    # A clip's metainfo has one shape per frame.
-    if isinstance(shape[0], (tuple, list)):
-        shape = shape[0]
-    return shape[0], shape[1]
+    matrices, shapes = per_frame('homography_matrix', 2), per_frame('ori_shape', 1)
+    if matrices is None or shapes is None:
+        shapes = per_frame('img_shape', 1)
+        shapes = [size] * frames if shapes is None else shapes
+        return np.stack([_corners(shape[:2]) for shape in shapes])
+    corners = np.stack([_corners(shape[:2]) for shape in shapes])
+    points = np.concatenate([corners, np.ones((frames, 4, 1))], axis=2)
+    mapped = points @ matrices.transpose(0, 2, 1)
+    return mapped[..., :2] / mapped[..., 2:]
 
 
 def valid_mask(

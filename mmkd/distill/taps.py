@@ -20,6 +20,9 @@ class Tap:
     ``'neck[0]'`` and ``'neck.0'`` are its first; ``'head[heatmap]'`` is an entry of a dict. A
     child of that name goes before an index: ``'backbone.layers.2'`` is a module if there is one.
 
+    What is read is the output as the forward pass leaves it: where the next module writes into it
+    (``ReLU(inplace=True)``), that is included.
+
     Args:
         model: The model.
         path: The path.
@@ -46,6 +49,9 @@ class Tap:
         """The tensor, (N, C, H, W) or (N, C), that the path means, out of the module's output."""
         for part in self.index:
             try:
+                if isinstance(output, Tensor):
+                    # It would pick one image out of the batch.
+                    raise TypeError
                 output = output[part]
             except (IndexError, KeyError, TypeError):
                 raise MMKDError(
@@ -83,6 +89,11 @@ def describe(output: Any) -> str:
 
 def _split(model: nn.Module, path: str, owner: str) -> Tuple[str, List[str]]:
     """The longest part of a path that is a module, and the indices after it."""
+    if re.search(r'\][^\[]', path):
+        raise MMKDError(
+            f'The tap {path!r} has an index before the end: brackets pick a part of an output, '
+            "children are named after dots, as in 'layers.2.conv'."
+        )
     bracketed = _INDEX.findall(path)
     names = _INDEX.sub('', path).split('.')
     found: List[str] = []

@@ -88,6 +88,22 @@ def test_a_clip_shares_its_samples_mask_and_a_prefix_is_read():
         valid_quads(samples, 3, (10, 20))
 
 
+@pytest.mark.parametrize('frames', [1, 2, 4])
+def test_every_frame_of_a_clip_has_its_own_mask(frames):
+    matrices = [np.diag([0.5, (i + 1) / 8, 1.0]) for i in range(frames)]
+    clip = sample(homography_matrix=matrices, ori_shape=[(80, 40)] * frames)
+    quads = valid_quads([clip, clip], 2 * frames, (50, 20))
+    assert quads.shape == (2 * frames, 4, 2)
+    assert quads[:, 2].tolist() == [[20, 10 * (i + 1)] for i in range(frames)] * 2
+    shapes = [(10 * (i + 1), 20) for i in range(frames)]
+    assert (valid_quads([sample(img_shape=shapes)] * 2, 2 * frames, (50, 20)) == quads)[:, 2].all()
+
+
+def test_metainfo_of_other_frames_is_told():
+    with pytest.raises(MMKDError, match=r'img_shape .*\(3, 2\).* 2 image'):
+        valid_quads([sample(img_shape=[(5, 5)] * 3)], 2, (10, 20))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     angle=st.floats(-3, 3),

@@ -134,3 +134,14 @@ def test_what_is_no_tensor_at_all_is_described():
     model = nn.Sequential(Counter())
     with pytest.raises(MMKDError, match='must be one tensor, but that module gives a int'):
         Tap(model, '0').select(3)
+
+
+@pytest.mark.parametrize('path', ['neck[0].lateral', 'backbone[0].1'])
+def test_an_index_stands_at_the_end(student, path):
+    with pytest.raises(MMKDError, match='index before the end'):
+        Tap(student, path)
+
+
+def test_no_image_is_picked_out_of_a_batch():
+    with pytest.raises(MMKDError, match=r'asks for \[0\] of what .* a tensor \(2, 3, 4, 5, 6\)'):
+        Tap(ToyStudent(), 'head[0]').select(torch.zeros(2, 3, 4, 5, 6))

@@ -134,24 +134,27 @@ class Distiller(BaseModel):
         Raises:
             MMKDError: A teacher's weights cannot be loaded.
         """
-        begun = self._progress is not None
-        names = [name for name in self.needed if not (begun and self._over(name))]
-        if not names or (self._started and all(self._pool[name].loaded for name in names)):
+        progress = self._progress or read_progress()
+        # At the first step nothing is over, and the length of the run need not be known.
+        begun = progress.iter > 0
+        names = [name for name in self.needed if not (begun and self._over(name, progress))]
+        if not names:
             return
-        self._pool.load(names, self.student)
+        ready = self._started and all(self._pool[name].loaded for name in names)
+        if not ready:
+            self._pool.load(names, self.student)
         for name in names:
-            memory = self._stored.get(name, {}).get('memory')
-            if memory:
-                self._pool[name].load_memory(memory)
-                self._stored[name]['memory'] = {}
+            side_state.recall(self._stored, name, self._pool[name], resumed=begun)
+        if ready:
+            return
         self._identities = self.identities()
         if not self._started:
             self._started = True
             self.on_training_start()
 
-    def _over(self, name: str) -> bool:
+    def _over(self, name: str, progress: Progress) -> bool:
         """Whether that teacher's work is done for good."""
-        return self._alpha.finished(self._progress)
+        return self._alpha.finished(progress)
 
     @uncompiled
     def identities(self) -> Dict[str, Fingerprint]:
@@ -169,6 +172,9 @@ class Distiller(BaseModel):
             resumed = self._progress.iter > 0
             stored, self._stored = self._stored, {}
             side_state.compare(stored, self._identities, self.on_other_teacher, resumed)
+            # Those whose work was over before: they stay in the checkpoint.
+            others = side_state.hand_on(stored, self._pool, self._identities)
+            self._identities = {**others, **self._identities}
 
     def train(self, mode: bool = True) -> Distiller:
         """Switches the student; with ``mode=True`` the teachers get their weights."""

@@ -14,6 +14,7 @@ from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
 from ..dry_run import DryInput
+from ..schedules import Progress
 from ..taps import Tap, TapRecorder
 from ..teachers import Teacher
 from ..uncompiled import uncompiled
@@ -25,7 +26,7 @@ from .pair import FeaturePair, PairConfig, build, expand
 from .report import describe, report_pair, tell_grids
 from .startup import ArrivalCheck, ConstancyCheck, check_ranks, check_student_first
 from .state_dict import KD
-from .step import Step
+from .step import Step, step_samples
 from .weigh import calibrate, weigh_teachers
 
 
@@ -123,6 +124,11 @@ class FeatureDistiller(Distiller):
             )
             for config in configs
         }
+        reference = next((p for p in self.student.parameters() if p.is_floating_point()), None)
+        if reference is not None:
+            # A student that was given as a module may be in half precision, or on a GPU.
+            for pair in parts.values():
+                pair.to(reference.device, reference.dtype)
         self._pairs = [config.name for config in used]
         self._teachers_used = {config.teacher for config in used}
         for name, pair in parts.items():
@@ -145,10 +151,10 @@ class FeatureDistiller(Distiller):
     def needed(self) -> List[str]:
         return [name for name in super().needed if name in self._teachers_used]
 
-    def _over(self, name: str) -> bool:
+    def _over(self, name: str, progress: Progress) -> bool:
         pairs = [self.distill[pair] for pair in self._pairs]
         schedules = [pair.schedule for pair in pairs if pair.teacher == name]
-        return super()._over(name) or all(s.finished(self._progress) for s in schedules)
+        return super()._over(name, progress) or all(s.finished(progress) for s in schedules)
 
     def loss(self, inputs: Any, data_samples: Optional[list] = None, **kwargs) -> Dict[str, Tensor]:
         """Args:
@@ -164,14 +170,22 @@ class FeatureDistiller(Distiller):
         weights = self._weights()
         undo = nan_guard.snapshot(self) if self._guard.skips else []
         if not any(weights.values()):
-            self._free()
             out = self.weigh_task(self.student(inputs, data_samples, mode='loss', **kwargs))
             step = None
         else:
             self._look_at_teachers()
             out, step = self._distil(inputs, data_samples, weights, kwargs)
         self._rest(out, weights)
-        return self._guarded(out, step, inputs, data_samples, undo)
+        return self._guarded(out, step, step_samples(data_samples), undo)
+
+    @uncompiled
+    def begin_step(self) -> None:
+        super().begin_step()
+        self._free()
+        for name in self.needed:
+            # Also while its entries rest: an average is one of all steps.
+            if self._pool[name].loaded:
+                self._pool[name].update(self.student)
 
     def _weights(self) -> Dict[str, float]:
         """Each used pair's weight in this step; all 0 while alpha is."""
@@ -185,13 +199,17 @@ class FeatureDistiller(Distiller):
         self, inputs: Any, data_samples: Optional[list], weights: Dict[str, float], kwargs: dict
     ) -> Tuple[Dict[str, Any], Step]:
         # Before the student: what teachers need is freed when the student's graph grows.
-        step = Step(inputs, data_samples, self.student.data_preprocessor, self.image_key, self.mask)
+        step = Step(
+            inputs,
+            step_samples(data_samples),
+            self.student.data_preprocessor,
+            self.image_key,
+            self.mask,
+        )
         pairs = [self.distill[name] for name in self._pairs if weights[name] > 0]
         pending = {}
         for name in dict.fromkeys(pair.teacher for pair in pairs):
-            teacher = self._pool[name]
-            teacher.update(self.student)
-            pending[name] = teacher.launch(step.images, data_samples)
+            pending[name] = self._pool[name].launch(step.images, data_samples)
         recorder = TapRecorder([self._taps[pair.path] for pair in pairs])
         with recorder.record(self.student):
             task = self.student(inputs, data_samples, mode='loss', **kwargs)
@@ -269,8 +287,7 @@ class FeatureDistiller(Distiller):
         self,
         out: Dict[str, Any],
         step: Optional[Step],
-        inputs: Any,
-        data_samples: Optional[list],
+        data_samples: Optional[Sequence],
         undo: list,
     ) -> Dict[str, Any]:
         if self._guard.policy == 'off':
@@ -327,7 +344,7 @@ class FeatureDistiller(Distiller):
     def _free(self) -> None:
         """Lets go of teachers whose work is done for good."""
         for name in self._pool:
-            if self._started and self._pool[name].loaded and self._over(name):
+            if self._started and self._pool[name].loaded and self._over(name, self._progress):
                 self._pool[name].release()
                 print_log(f'Teacher {name!r} has done its work and is freed.', logger='current')
 

@@ -202,6 +202,11 @@ class FeaturePair(BaseModule):
             extent = size
         mask = _mask(step, teacher, extent)
         if self.weighting is not None:
+            if teacher.dim() != 4:
+                raise MMKDError(
+                    f'{self.name}: weighting= weighs the places of a map, but {self.feature!r} of '
+                    f'the teacher is {tuple(teacher.shape)}. Leave it out, or compare maps.'
+                )
             mask = self.weighting(step.instances(extent), tuple(teacher.shape[2:]), mask)
         known: Dict[str, Any] = {}
         needs: Sequence[str] = getattr(self.loss, 'needs', ())

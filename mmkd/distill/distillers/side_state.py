@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmkd.errors import MMKDError
 
+from ..teachers import Teacher
 from ..teachers.fingerprint import Fingerprint, explain
 from .pool import TeacherPool
 from .state_dict import KD
@@ -40,7 +41,12 @@ def save(
         state: The state dict.
         prefix: What its keys begin with.
     """
-    known = dict(stored)
+    # Of teachers that this run has. A moving average of mmengine, which never trains, would else
+    # have keys that the model has not, and cannot be swapped with it.
+    known = {name: dict(entry) for name, entry in stored.items() if name in list(pool)}
+    for name, entry in known.items():
+        if not pool[name].stateful:
+            entry['memory'] = {}
     for name, identity in identities.items():
         known[name] = {IDENTITY: identity, 'memory': pool[name].memory()}
     for name, entry in known.items():
@@ -70,6 +76,52 @@ def take(state: Dict[str, Tensor], prefix: str) -> Dict[str, Dict[str, Any]]:
         elif rest.startswith('memory.'):
             entry['memory'][rest[len('memory.') :]] = value
     return found
+
+
+def recall(stored: Dict[str, Dict[str, Any]], name: str, teacher: Teacher, resumed: bool) -> None:
+    """Gives a teacher, once, what a checkpoint remembers of it.
+
+    Args:
+        stored: What :func:`take` found; the memory is taken out.
+        name: The teacher's.
+        teacher: Loaded or not.
+        resumed: Whether the run goes on from that checkpoint. If it merely starts from its
+            weights, with a head of another size perhaps, a memory that does not fit is told.
+
+    Raises:
+        MMKDError: In a resumed run it does not fit.
+    """
+    memory = stored.get(name, {}).get('memory')
+    if not memory:
+        return
+    stored[name]['memory'] = {}
+    try:
+        teacher.load_memory(memory)
+    except MMKDError as error:
+        if resumed:
+            raise
+        print_log(f'Teacher {name!r} starts anew. {error}', logger='current', level=30)
+
+
+def hand_on(
+    stored: Dict[str, Dict[str, Any]], pool: TeacherPool, present: Dict[str, Fingerprint]
+) -> Dict[str, Fingerprint]:
+    """Keeps what a checkpoint said of this run's teachers that are not loaded any more.
+
+    Args:
+        stored: What :func:`take` found.
+        pool: The teachers; those get their memory.
+        present: Name to fingerprint of those that were loaded.
+
+    Returns:
+        Name to fingerprint of the others, as far as it is known.
+    """
+    others = {}
+    for name in pool:
+        if name not in present and IDENTITY in stored.get(name, {}):
+            recall(stored, name, pool[name], resumed=True)
+            others[name] = stored[name][IDENTITY]
+    return others
 
 
 def compare(

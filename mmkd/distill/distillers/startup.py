@@ -57,6 +57,9 @@ class ArrivalCheck:
                 + _why_detached(student, path)
             )
         norm = self._norm(loss, student, seen, name, path)
+        if norm != norm:
+            # NaN is the guard's business, and says nothing of what a good batch does.
+            return
         if norm > 0:
             self.arrived[name] = norm
             return
@@ -84,9 +87,8 @@ class ArrivalCheck:
         if not norms:
             return 0.0
         total = torch.stack(norms).norm()
-        # The one wait of the check, in the first steps only. NaN is the guard's business.
-        value = float(total) / _SCALE
-        return value if value == value else 1.0
+        # The one wait of the check, in the first steps only.
+        return float(total) / _SCALE
 
 
 def nearest_parameters(loss: Tensor, student: nn.Module, count: int = _NEAREST) -> List[Tensor]:

@@ -95,6 +95,11 @@ class Step:
         return self._labels
 
 
+def step_samples(data_samples: Any) -> Optional[Sequence]:
+    """A batch's samples, None if they are none: some models read a tensor of labels there."""
+    return data_samples if isinstance(data_samples, (list, tuple)) else None
+
+
 def _label(sample: Any) -> Optional[Tensor]:
     label = getattr(sample, 'gt_label', None)
     label = getattr(label, 'label', label)

@@ -13,6 +13,7 @@ from mmkd.registry import MODELS
 
 from .fingerprint import Fingerprint, identify
 from .tapped import TappedTeacher, Taps
+from .weight_files import some
 
 BUFFERS = ('copy', 'average')
 _STEPS = 'steps'
@@ -159,16 +160,18 @@ class EMATeacher(TappedTeacher):
             self._restore(self.net)
 
     def _restore(self, net: nn.Module) -> None:
-        state = {k[len(_NET) :]: v for k, v in self._memory.items() if k.startswith(_NET)}
-        try:
-            net.load_state_dict(state, strict=True)
-        except RuntimeError as error:
+        memory, self._memory = self._memory, {}
+        state = {k[len(_NET) :]: v for k, v in memory.items() if k.startswith(_NET)}
+        given, wanted = ({k: v.shape for k, v in s.items()} for s in (state, net.state_dict()))
+        odd = sorted(k for k in {*given, *wanted} if given.get(k) != wanted.get(k))
+        if odd:
+            # Before anything is written: half of an average is none.
             raise MMKDError(
-                "The average in the checkpoint is of another student than this run's: "
-                + ' '.join(str(error).split())
-            ) from error
-        self._steps = int(self._memory[_STEPS])
-        self._memory = {}
+                "The average in the checkpoint is of another student than this run's: they differ "
+                f'in {some(odd, 4)}.'
+            )
+        net.load_state_dict(state, strict=True)
+        self._steps = int(memory[_STEPS])
 
     def release(self) -> None:
         # If it is needed again, it goes on from here.

@@ -257,3 +257,40 @@ def test_several_teacher_features_come_from_one_run():
     distiller(*batch(), mode='loss')
     assert len(runs) == 1
     assert len(distiller.teacher.net.blocks) == TINY['depth']
+
+
+@pytest.mark.parametrize('mask', [True, False])
+def test_labels_in_the_place_of_samples_are_the_students_business(mask):
+    distiller = build(mask=mask).train()
+    inputs, _ = batch()
+    assert torch.isfinite(distiller(inputs, torch.zeros(2), mode='loss')['kd_neck_0'])
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_a_student_may_be_given_in_another_precision(dtype):
+    distiller = build(student=ToyStudent().to(dtype)).train()
+    inputs, samples = batch()
+    out = distiller(inputs.to(dtype), samples, mode='loss')
+    distiller.parse_losses(out)[0].backward()
+    assert all(p.dtype == dtype and p.grad is not None for p in distiller.distill.parameters())
+
+
+def test_vectors_have_no_places_to_weigh():
+    class Pooled(ToyStudent):
+        def __init__(self):
+            super().__init__()
+            self.pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            vector = self.pool(self.neck(self.backbone(inputs))[0])
+            return {'loss': vector.square().mean()} if mode == 'loss' else vector
+
+    distiller = build(
+        student=Pooled(),
+        teacher={'type': 'mmkd.EMATeacher'},
+        distill=[
+            {'student': 'pool', 'teacher': 'pool', 'weighting': {'type': 'mmkd.ForegroundWeight'}}
+        ],
+    ).train()
+    with pytest.raises(MMKDError, match=r'weighting= weighs the places .* \(2, 10\)'):
+        distiller(*batch(), mode='loss')

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.model import ExponentialMovingAverage
 
 from mmkd.distill.distillers import side_state
 from mmkd.distill.teachers.fingerprint import Fingerprint
@@ -132,6 +133,97 @@ def test_what_a_teacher_remembers_goes_round():
     assert set(state) == {'backbone.weight'}
     assert found['teacher']['identity'] == _identity('a')
     assert found['teacher']['memory']['net.weight'].tolist() == [1, 1]
+
+
+AVERAGED = {
+    'teacher': {'type': 'mmkd.EMATeacher', 'momentum': 0.1},
+    'distill': [{'student': 'neck[0]', 'teacher': 'neck[0]', 'transform': None}],
+}
+
+
+def _averaged(iteration, steps):
+    distiller = build(**AVERAGED).train()
+    for step in range(steps):
+        iteration(step)
+        distiller(*batch(seed=step), mode='loss')
+    return {key: value.clone() for key, value in distiller.state_dict().items()}
+
+
+def test_a_teacher_remembers_also_if_training_mode_came_before_the_checkpoint(iteration):
+    state = _averaged(iteration, 3)
+    resumed = build(**AVERAGED).train()
+    resumed.load_state_dict(state)
+    iteration(3)
+    resumed(*batch(), mode='loss')
+    assert resumed.teacher._steps == 4
+
+
+@pytest.mark.parametrize('step', [0, 2])
+def test_a_memory_that_does_not_fit_stops_a_resumed_run_alone(iteration, step):
+    state = _averaged(iteration, 2)
+    state = {key: value for key, value in state.items() if not key.startswith('head.')}
+    key = 'distill.teachers.teacher.memory.net.head.weight'
+    state[key] = torch.cat([state[key]] * 3)
+    other = build(**AVERAGED)
+    other.load_state_dict(state, strict=False)
+    iteration(step)
+    if step:
+        with pytest.raises(MMKDError, match='another student.*head.weight'):
+            other.train()
+    else:
+        other.train()(*batch(), mode='loss')
+        assert other.teacher._steps == 1
+        ours, theirs = other.teacher.net.state_dict(), other.student.state_dict()
+        assert torch.equal(ours['head.weight'], theirs['head.weight'])
+
+
+def test_mmengines_average_has_no_keys_that_the_model_lacks(iteration):
+    _, state = _trained()
+    average = _averaged(iteration, 1)
+    entry = {'student': 'neck[0]', 'teacher': 'dino.last'}
+    for old, changes in (
+        (state, {'teacher': None, 'teachers': {'dino': OTHER}, 'distill': [entry]}),
+        (average, {}),
+    ):
+        distiller = build(**changes)
+        ema = ExponentialMovingAverage(distiller)
+        for model in (distiller, ema.module):
+            model.load_state_dict(old, strict=False)
+        iteration(0)
+        distiller.train()(*batch(), mode='loss')
+        # EMAHook looks each of them up when it saves.
+        assert {key[7:] for key in ema.state_dict() if key[:7] == 'module.'} <= set(
+            distiller.state_dict()
+        )
+
+
+def test_a_teacher_whose_work_was_over_is_not_loaded_and_not_forgotten(iteration):
+    entry = {'student': 'neck[0]', 'transform': None, 'weight': {'value': 1.0, 'stop_iter': 2}}
+    changes = {
+        'teacher': None,
+        'teachers': {'mean': AVERAGED['teacher'], 'dino': OTHER},
+        'distill': [
+            dict(entry, teacher='mean.neck[0]', name='a'),
+            {'student': 'neck[0]', 'teacher': 'dino.last', 'name': 'b'},
+        ],
+    }
+    first = build(**changes).train()
+    for step in range(3):
+        iteration(step)
+        first(*batch(seed=step), mode='loss')
+        assert first.teachers['mean'].loaded == (step < 2)
+        assert first.teachers['dino'].loaded
+    state = first.state_dict()
+    resumed = build(**changes)
+    resumed.load_state_dict(state)
+    iteration(3)
+    resumed.train()
+    assert not resumed.teachers['mean'].loaded
+    resumed(*batch(), mode='loss')
+    after = resumed.state_dict()
+    assert set(after) == set(state)
+    place = 'distill.teachers.mean.'
+    assert all(torch.equal(after[key], state[key]) for key in state if key.startswith(place))
 
 
 def test_an_unknown_policy_is_told():

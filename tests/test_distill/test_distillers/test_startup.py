@@ -107,6 +107,13 @@ def test_a_loss_may_come_late():
     assert distiller._arrival is None
 
 
+def test_a_bad_first_batch_proves_nothing():
+    distiller = _pair(Zero(), nan_policy='skip').train()
+    inputs, samples = batch()
+    distiller(inputs * float('nan'), samples, mode='loss')
+    assert distiller._arrival.arrived == {}
+
+
 @pytest.mark.parametrize('reentrant', [True, False])
 def test_checkpointed_students_pass(reentrant):
     class Checkpointed(ToyStudent):

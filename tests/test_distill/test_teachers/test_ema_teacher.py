@@ -174,6 +174,7 @@ def test_memory_of_another_student_is_told():
     del memory['net.head.weight']
     with pytest.raises(MMKDError, match='another student.*head.weight'):
         teacher.load_memory(memory)
+    assert 'net.head.weight' in teacher.memory()
 
 
 def test_a_student_that_changed_is_told():
@@ -270,3 +271,26 @@ def test_is_in_a_distillers_checkpoint():
     for key, value in distiller.teacher.net.state_dict().items():
         assert torch.equal(resumed.teacher.net.state_dict()[key], value), key
     assert resumed.teacher._steps == distiller.teacher._steps == 3
+
+
+def test_follows_also_while_its_entries_rest():
+    from mmengine.logging import MessageHub
+
+    weight = {'value': 1.0, 'begin_iter': 2}
+    distiller = build(
+        teacher={'type': 'mmkd.EMATeacher', 'momentum': 0.5, 'warm_up': False},
+        distill=[{'student': TAP, 'teacher': TAP, 'transform': None, 'weight': weight}],
+    ).train()
+    hub = MessageHub.get_current_instance()
+    before = dict(hub.runtime_info)
+    try:
+        expected = distiller.student.head.weight.detach().clone()
+        for step in range(3):
+            _train(distiller.student, step)
+            expected += 0.5 * (distiller.student.head.weight.detach() - expected)
+            hub.update_info('iter', step)
+            distiller(*batch(), mode='loss')
+    finally:
+        hub.runtime_info.clear()
+        hub.runtime_info.update(before)
+    torch.testing.assert_close(distiller.teacher.net.head.weight.data, expected)
