@@ -1,5 +1,5 @@
 # A tracker that was trained on PETS09-S2L1, FairMOT with DLA-34, distilled into the light one with
-# an eighth of its parameters. Whether that helps has not been measured yet. The teacher comes first:
+# an eighth of its parameters. Whether that helps has not been measured yet. First the teacher:
 #   python tools/train.py configs/mot/fairmot/fairmot_dla34-nodcn-h64_1xb4-8e_pets-s2l1.py
 _base_ = '../mot/fairmot/fairmot_mobilenetv2-h64_1xb4-8e_pets-s2l1.py'
 
