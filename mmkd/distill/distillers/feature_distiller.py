@@ -362,6 +362,7 @@ class FeatureDistiller(Distiller):
             ``student``, ``alpha`` (its largest), ``teachers`` (name to ``describe``, ``random``
             and ``fingerprint``, None before the weights are loaded) and a list of ``pairs``.
         """
+        identities = self.identities()
         return {
             'student': type(self.student).__name__,
             'alpha': self._alpha.peak,
@@ -369,7 +370,7 @@ class FeatureDistiller(Distiller):
                 name: {
                     'describe': teacher.describe(),
                     'random': teacher.is_random,
-                    'fingerprint': self._identities[name].hash if teacher.loaded else None,
+                    'fingerprint': identities[name].hash if teacher.loaded else None,
                 }
                 for name, teacher in self.teachers.items()
             },
