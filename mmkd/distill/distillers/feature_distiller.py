@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-import torch
 from mmengine.logging import print_log
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
@@ -17,21 +16,17 @@ from ..dry_run import DryInput
 from ..schedules import Progress
 from ..taps import Tap, TapRecorder
 from ..teachers import Teacher
-from ..uncompiled import uncompiled
 from . import nan_guard
 from .channels import find_channels
-from .distiller import Distiller
-from .nan_guard import NaNGuard
+from .guarded import GuardedDistiller
 from .pair import FeaturePair, PairConfig, build, expand
 from .report import describe, report_pair, tell_grids
-from .startup import ArrivalCheck, ConstancyCheck, check_ranks, check_student_first
-from .state_dict import KD
 from .step import Step, step_samples
 from .weigh import calibrate, weigh_teachers
 
 
 @MODELS.register_module()
-class FeatureDistiller(Distiller):
+class FeatureDistiller(GuardedDistiller):
     """Makes features within the student resemble teachers', beside the student's own task.
 
     The loss is ``(1 - alpha) * task + alpha * sum(weight_i * kd_i)``. Logged are the terms as they
@@ -101,11 +96,17 @@ class FeatureDistiller(Distiller):
         init_cfg: Optional[dict] = None,
     ):
         super().__init__(
-            student, teacher, alpha, data_preprocessor, init_cfg, teachers, on_other_teacher
+            student,
+            teacher,
+            alpha,
+            data_preprocessor,
+            init_cfg,
+            teachers,
+            on_other_teacher,
+            nan_policy=nan_policy,
         )
         self.mask = mask
         self.image_key = image_key
-        self._guard = NaNGuard(nan_policy)
         configs = [PairConfig(self.student, self._pool, entry) for entry in expand(distill)]
         _check_unique([config.name for config in configs])
         used = [config for config in configs if config.used]
@@ -143,9 +144,6 @@ class FeatureDistiller(Distiller):
         self._calibrated, self._balanced = calibration is not None, balance is not None
         self._shared = self._shared_parameters() if self._calibrated else ''
         self._taps = {config.tap.path: taps[config.tap.path] for config in used}
-        self._arrival: Optional[ArrivalCheck] = ArrivalCheck()
-        self._constancy: Optional[ConstancyCheck] = None
-        self._steps = 0
 
     @property
     def needed(self) -> List[str]:
@@ -176,16 +174,9 @@ class FeatureDistiller(Distiller):
             self._look_at_teachers()
             out, step = self._distil(inputs, data_samples, weights, kwargs)
         self._rest(out, weights)
-        return self._guarded(out, step, step_samples(data_samples), undo)
-
-    @uncompiled
-    def begin_step(self) -> None:
-        super().begin_step()
-        self._free()
-        for name in self.needed:
-            # Also while its entries rest: an average is one of all steps.
-            if self._pool[name].loaded:
-                self._pool[name].update(self.student)
+        return self._guarded(
+            out, None if step is None else step.images, step_samples(data_samples), undo
+        )
 
     def _weights(self) -> Dict[str, float]:
         """Each used pair's weight in this step; all 0 while alpha is."""
@@ -283,73 +274,12 @@ class FeatureDistiller(Distiller):
             if weight == 0 and any(p.requires_grad for p in pair.parameters()):
                 out[f'loss_kd_{name}'] = nan_guard.nothing(pair)
 
-    def _guarded(
-        self,
-        out: Dict[str, Any],
-        step: Optional[Step],
-        data_samples: Optional[Sequence],
-        undo: list,
-    ) -> Dict[str, Any]:
-        if self._guard.policy == 'off':
-            return out
-        if step is not None:
-            self._guard.watch('the images', step.images)
-            images = len(step.images)
-        else:
-            images = max(len(data_samples or ()), 1)
-        for name, value in out.items():
-            if 'loss' in name:
-                items = [value] if isinstance(value, Tensor) else value
-                self._guard.watch(
-                    name, torch.stack([v.detach().float().mean() for v in items]).sum()
-                )
-        files = nan_guard.batch_files(data_samples, images)
-        if self._guard.finish(self._progress.iter, files, images):
-            nan_guard.restore(undo)
-            zero = nan_guard.nothing(self)
-            first = next(name for name in out if 'loss' in name)
-            for name in out:
-                if 'loss' in name:
-                    out[name] = zero if name == first else torch.zeros_like(zero)
-        return out
-
-    # What is checked at the start.
-
-    @uncompiled
-    def _look_at_teachers(self) -> None:
-        if self._constancy is None:
-            check_student_first(self, self.student, KD)
-            check_ranks({name: found.hash for name, found in self._identities.items()})
-            self._constancy = ConstancyCheck(
-                {n: f for n, f in self._identities.items() if not self._pool[n].stateful}
-            )
-        elif self._constancy.pending and self._steps > 0:
-            self._constancy.look(self.identities())
-
     def _look_at_gradients(self, out: Dict[str, Any], seen: Dict[str, Tensor]) -> None:
         for name, tapped in seen.items():
-            if not self._arrival.done(name):
-                path = self.distill[name].module_path
-                value = out[f'loss_kd_{name}']
-                self._arrival.look(name, value, self.student, path, tapped)
-                if self._arrival.done(name):
-                    print_log(
-                        f'  {name}: its gradient reaches the student '
-                        f'(norm {self._arrival.arrived[name]:.3g} at its nearest parameters).',
-                        logger='current',
-                    )
+            path = self.distill[name].module_path
+            self._look_at_gradient(name, out[f'loss_kd_{name}'], self.student, path, tapped)
         if all(self._arrival.done(name) for name in self._pairs):
             self._arrival = None
-
-    def _free(self) -> None:
-        """Lets go of teachers whose work is done for good."""
-        for name in self._pool:
-            if self._started and self._pool[name].loaded and self._over(name, self._progress):
-                self._pool[name].release()
-                print_log(f'Teacher {name!r} has done its work and is freed.', logger='current')
-
-    def before_saving(self) -> None:
-        self._guard.read()
 
     def on_training_start(self) -> None:
         for line in describe(self.report()):

@@ -40,13 +40,22 @@ class ArrivalCheck:
         return name in self.arrived
 
     @uncompiled
-    def look(self, name: str, loss: Tensor, student: nn.Module, path: str, seen: Tensor) -> None:
+    def look(
+        self,
+        name: str,
+        loss: Tensor,
+        student: nn.Module,
+        path: str,
+        seen: Tensor,
+        patient: bool = False,
+    ) -> None:
         """Args:
             name: The loss's.
             loss: Its value, as it will be summed, before the backward pass.
             student: Whose parameters are meant.
             path: The tapped module.
             seen: The tapped map.
+            patient: Whether it may be 0 for as long as it likes, as a loss with a gate is.
 
         Raises:
             MMKDError: The gradient does not arrive.
@@ -62,6 +71,8 @@ class ArrivalCheck:
             return
         if norm > 0:
             self.arrived[name] = norm
+            return
+        if patient:
             return
         self._empty[name] = self._empty.get(name, 0) + 1
         if self._empty[name] >= PATIENCE:
