@@ -1,0 +1,17 @@
+"""Which video is hard in which way: tables, files that hold them, and common groups."""
+
+from __future__ import annotations
+
+from .groups import GROUPS, group_of, groups_of
+from .load import KINDS, load_attributes
+from .table import SCHEMA, AttributeTable
+
+__all__ = [
+    'GROUPS',
+    'KINDS',
+    'SCHEMA',
+    'AttributeTable',
+    'group_of',
+    'groups_of',
+    'load_attributes',
+]
