@@ -5,7 +5,15 @@ from .balance import EMAStandardize, GradientRatio, TeacherDrop
 from .distillers import Distiller, FeatureDistiller
 from .foreground import ForegroundWeight
 from .losses import *  # noqa: F403
-from .teachers import DINOv2Teacher, DINOv3Teacher, EMATeacher, ModelTeacher, Teacher, TimmTeacher
+from .teachers import (
+    BatchTeacher,
+    DINOv2Teacher,
+    DINOv3Teacher,
+    EMATeacher,
+    ModelTeacher,
+    Teacher,
+    TimmTeacher,
+)
 from .transforms import (
     AlignedResize,
     FeatureTransform,
@@ -15,6 +23,7 @@ from .transforms import (
 
 __all__ = [
     'AlignedResize',
+    'BatchTeacher',
     'DINOv2Teacher',
     'DINOv3Teacher',
     'Distiller',

@@ -86,13 +86,7 @@ def _candidates(student: nn.Module, dry_input: DryInput) -> List[Any]:
 def _attempt(
     student: nn.Module, taps: Sequence[Tap], shapes: Any, device: torch.device, dtype: torch.dtype
 ) -> Tuple[Dict[str, TapInfo], Optional[Exception]]:
-    def image(shape: Sequence[int]) -> Tensor:
-        return torch.zeros(shape, device=device, dtype=dtype)
-
-    inputs = {k: image(v) for k, v in shapes.items()} if isinstance(shapes, dict) else image(shapes)
     first = next(iter(shapes.values())) if isinstance(shapes, dict) else shapes
-    tensors = {name: _stand_in(p, device) for name, p in student.named_parameters()}
-    tensors.update({name: _stand_in(b, device) for name, b in student.named_buffers()})
     found: Dict[str, TapInfo] = {}
     wrong: List[Exception] = []
 
@@ -112,8 +106,7 @@ def _attempt(
 
     handles = [tap.module(student).register_forward_hook(watch(tap)) for tap in taps]
     try:
-        with torch.no_grad(), _eval_mode(student), _same_randomness(device):
-            functional_call(student, tensors, (inputs,), dict(data_samples=None, mode='tensor'))
+        dry_pass(student, shapes, device, dtype)
     except _Enough:
         return found, None
     except Exception as error:  # whatever a foreign model raises on an input it does not know
@@ -125,6 +118,26 @@ def _attempt(
         for handle in handles:
             handle.remove()
     return found, None
+
+
+def dry_pass(model: nn.Module, shapes: Any, device: torch.device, dtype: torch.dtype) -> None:
+    """Runs ``model(zeros, None, mode='tensor')`` in eval mode and leaves it as it was.
+
+    Args:
+        model: The model.
+        shapes: Of the input, or of each entry of a dict.
+        device: 'meta', or the model's own.
+        dtype: The input's.
+    """
+
+    def image(shape: Sequence[int]) -> Tensor:
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    inputs = {k: image(v) for k, v in shapes.items()} if isinstance(shapes, dict) else image(shapes)
+    tensors = {name: _stand_in(p, device) for name, p in model.named_parameters()}
+    tensors.update({name: _stand_in(b, device) for name, b in model.named_buffers()})
+    with torch.no_grad(), _eval_mode(model), _same_randomness(device):
+        functional_call(model, tensors, (inputs,), dict(data_samples=None, mode='tensor'))
 
 
 def _stand_in(tensor: Tensor, device: torch.device) -> Tensor:

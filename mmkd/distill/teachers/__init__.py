@@ -1,5 +1,6 @@
 """Frozen models that a student learns from."""
 
+from .batch_teacher import BatchTeacher
 from .dinov2 import DINOv2Teacher
 from .dinov3 import DINOv3Teacher
 from .ema_teacher import EMATeacher
@@ -8,6 +9,7 @@ from .teacher import Teacher
 from .timm_teacher import TimmTeacher
 
 __all__ = [
+    'BatchTeacher',
     'DINOv2Teacher',
     'DINOv3Teacher',
     'EMATeacher',

@@ -30,6 +30,12 @@ class Place(NamedTuple):
     path: str
     call: int = 0
 
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Reads 'neck[0]@1', the second run of 'neck[0]'; without '@' the first is meant."""
+        path, at, call = text.rpartition('@')
+        return cls(path, int(call)) if at and call.isdigit() else cls(text)
+
 
 class Preprocessing(NamedTuple):
     """What a data preprocessor does to images in 0..255."""
@@ -48,8 +54,9 @@ class TappedTeacher(Teacher):
     """A teacher whose network is an OpenMMLab model.
 
     Features: any module's output by its path, as a distiller taps its student (see
-    :class:`mmkd.distill.taps.Tap`): 'neck', 'backbone.stage4[2]', 'head[heatmap]'. The model runs
-    with ``mode='tensor'`` and without data samples, as far as the deepest tap.
+    :class:`mmkd.distill.taps.Tap`): 'neck', 'backbone.stage4[2]', 'head[heatmap]'; 'neck[0]@1' is
+    what a module gives when it runs for the second time. The model runs with ``mode='tensor'``
+    and without data samples, as far as the deepest tap.
 
     A subclass writes :meth:`_bare`.
 
@@ -107,7 +114,7 @@ class TappedTeacher(Teacher):
                 raise MMKDError(
                     f'{type(self).__name__} has no feature {name!r}. {nearest(name, self._named)}'
                 )
-            place = Place(name) if self._named is None else self._named[name]
+            place = Place.parse(name) if self._named is None else self._named[name]
             Tap(self._model(), place.path, f'the teacher, {self.describe()}')
             self._places[name] = place
 
@@ -116,10 +123,9 @@ class TappedTeacher(Teacher):
         names = self._requested
         places = [self._places[name] for name in names]
         recorder = TapRecorder([Tap(self.net, path) for path in {place.path for place in places}])
-        inputs = x if self._form is None else {self._form: x[:, None]}
         stop = _stop_behind(self.net, recorder, places)
         with recorder.record(self.net), stop, suppress(_Enough):
-            self.net(inputs, None, mode='tensor')
+            self.net(self._arrange(x), None, mode='tensor')
         for place in places:
             if recorder.calls(place.path) <= place.call:
                 raise MMKDError(
@@ -128,6 +134,10 @@ class TappedTeacher(Teacher):
                     f'{place.call} (from 0) is asked for.'
                 )
         return {name: recorder.get(place.path, place.call) for name, place in zip(names, places)}
+
+    def _arrange(self, x: Tensor) -> Any:
+        """What the model reads, of pictures as :meth:`preprocess` makes them."""
+        return x if self._form is None else {self._form: x[:, None]}
 
     def _model(self, real: bool = False) -> nn.Module:
         return self.net if self.net is not None else self._bare(real)
@@ -232,10 +242,11 @@ def _parse_taps(taps: Taps, owner: str) -> Optional[Dict[str, Place]]:
         for key in tap:
             if key not in _TAP_KEYS:
                 raise MMKDError(f'taps: {name!r} has no {key!r}. {nearest(key, _TAP_KEYS)}')
-        call = tap.get('call', 0)
-        if not isinstance(call, int) or isinstance(call, bool) or call < 0:
-            raise MMKDError(f'taps: {name!r} has call={call!r}, which counts a run, from 0.')
         if not isinstance(tap.get('path'), str):
             raise MMKDError(f'taps: {name!r} needs path=, of a module, but got {value!r}.')
-        places[name] = Place(tap['path'], call)
+        place = Place.parse(tap['path'])
+        call = tap.get('call', place.call)
+        if not isinstance(call, int) or isinstance(call, bool) or call < 0:
+            raise MMKDError(f'taps: {name!r} has call={call!r}, which counts a run, from 0.')
+        places[name] = Place(place.path, call)
     return places
