@@ -1,7 +1,7 @@
 """Distillation for any OpenMMLab model: nothing here knows about tracking."""
 
 from . import losses
-from .balance import EMAStandardize, GradientRatio, TeacherDrop
+from .balance import EMAStandardize, GateTrust, GradientRatio, SoftmaxTrust, TeacherDrop
 from .distillers import Distiller, FeatureDistiller
 from .foreground import ForegroundWeight
 from .losses import *  # noqa: F403
@@ -32,9 +32,11 @@ __all__ = [
     'FeatureDistiller',
     'FeatureTransform',
     'ForegroundWeight',
+    'GateTrust',
     'GradientRatio',
     'MLPTransform',
     'ModelTeacher',
+    'SoftmaxTrust',
     'SpatialAttentionTransform',
     'Teacher',
     'TeacherDrop',

@@ -3,5 +3,6 @@
 from .gradient_ratio import GradientRatio
 from .standardize import EMAStandardize
 from .teacher_drop import TeacherDrop
+from .trust import GateTrust, SoftmaxTrust
 
-__all__ = ['EMAStandardize', 'GradientRatio', 'TeacherDrop']
+__all__ = ['EMAStandardize', 'GateTrust', 'GradientRatio', 'SoftmaxTrust', 'TeacherDrop']
