@@ -48,7 +48,7 @@ def write_report(prefix: str, tables: Dict[str, Table]) -> List[Path]:
     base = Path(prefix)
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
-        json_path, csv_path = _unused(base, ('.json', '.csv'))
+        json_path, csv_path = unused_paths(base, ('.json', '.csv'))
         with json_path.open('x') as file:
             json.dump(tables, file, indent=2)
             file.write('\n')
@@ -64,7 +64,7 @@ def write_report(prefix: str, tables: Dict[str, Table]) -> List[Path]:
     return [json_path, csv_path]
 
 
-def _unused(base: Path, suffixes: tuple) -> List[Path]:
+def unused_paths(base: Path, suffixes: tuple) -> List[Path]:
     """The first numbered name none of whose files exists."""
     number = 0
     while True:
