@@ -80,6 +80,8 @@ def _candidates(student: nn.Module, dry_input: DryInput) -> List[Any]:
     for side in _SIDES:
         pair = [(1, 3, side, side), {'img': (1, 1, 3, side, side)}]
         forms.extend(reversed(pair) if clips else pair)
+    # What a Siamese tracker of mmtrack reads: a template and a picture to search in.
+    forms.append({'img': (1, 1, 3, 127, 127), 'search_img': (1, 1, 3, 255, 255)})
     return forms
 
 

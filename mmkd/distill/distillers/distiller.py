@@ -111,6 +111,11 @@ class Distiller(BaseModel):
         """The teachers' share of the loss now."""
         return self._alpha.peak if self._progress is None else self.alpha_at(self._progress)
 
+    @property
+    def progress(self) -> Optional[Progress]:
+        """How far training has come; None before its first step."""
+        return self._progress
+
     def alpha_at(self, progress: Progress) -> float:
         """The teachers' share at a point of training."""
         return self._alpha(progress)

@@ -20,7 +20,7 @@ from . import nan_guard
 from .channels import find_channels
 from .guarded import GuardedDistiller
 from .pair import FeaturePair, PairConfig, build, expand
-from .report import describe, report_pair, tell_grids
+from .report import describe, report_pair, report_run, tell_grids
 from .step import Step, step_samples
 from .weigh import calibrate, weigh_teachers
 
@@ -292,23 +292,14 @@ class FeatureDistiller(GuardedDistiller):
             ``student``, ``alpha`` (its largest), ``teachers`` (name to ``describe``, ``random``
             and ``fingerprint``, None before the weights are loaded) and a list of ``pairs``.
         """
-        identities = self.identities()
-        return {
-            'student': type(self.student).__name__,
-            'alpha': self._alpha.peak,
-            'teachers': {
-                name: {
-                    'describe': teacher.describe(),
-                    'random': teacher.is_random,
-                    'fingerprint': identities[name].hash if teacher.loaded else None,
-                }
-                for name, teacher in self.teachers.items()
-            },
-            'pairs': [
-                report_pair(self.distill[name], self._pool[self.distill[name].teacher])
-                for name in self._pairs
+        return report_run(
+            self,
+            self._alpha.peak,
+            [
+                report_pair(self.distill[n], self._pool[self.distill[n].teacher])
+                for n in self._pairs
             ],
-        }
+        )
 
 
 def _check_unique(names: List[str]) -> None:

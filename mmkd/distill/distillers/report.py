@@ -39,6 +39,30 @@ def report_pair(pair: FeaturePair, teacher: Teacher) -> Dict[str, Any]:
     }
 
 
+def report_run(distiller: Any, alpha: float, pairs: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """What ``report()`` of a distiller returns.
+
+    Args:
+        distiller: The distiller.
+        alpha: Its largest.
+        pairs: One dict each.
+    """
+    identities = distiller.identities()
+    return {
+        'student': type(distiller.student).__name__,
+        'alpha': alpha,
+        'teachers': {
+            name: {
+                'describe': teacher.describe(),
+                'random': teacher.is_random,
+                'fingerprint': identities[name].hash if teacher.loaded else None,
+            }
+            for name, teacher in distiller.teachers.items()
+        },
+        'pairs': pairs,
+    }
+
+
 def describe(report: Dict[str, Any]) -> List[str]:
     """Lines for the log, from a report."""
     lines = [f'Distilling into {report["student"]}, alpha {report["alpha"]:g}:']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
@@ -25,6 +26,7 @@ class Step:
         preprocessor: The student's, which made ``inputs``.
         image_key: Which images the teacher sees if ``inputs`` is a dict.
         mask: Whether padding is left out of the losses.
+        images: What ``images`` is to be, if it is known already.
 
     Attributes:
         images: (N, 3, H, W) float, RGB, 0..255.
@@ -38,8 +40,9 @@ class Step:
         preprocessor: nn.Module,
         image_key: str = 'img',
         mask: bool = True,
+        images: Optional[Tensor] = None,
     ):
-        self.images = to_rgb(inputs, preprocessor, image_key)
+        self.images = to_rgb(inputs, preprocessor, image_key) if images is None else images
         self.size: Tuple[int, int] = tuple(self.images.shape[2:])
         self.device = self.images.device
         self.data_samples = data_samples
@@ -77,6 +80,26 @@ class Step:
                 self.data_samples, len(self.images), self.size, self.device, self._prefix
             )
         return self._instances._replace(size=tuple(extent))
+
+    def take(self, numbers: Sequence[int], rows: Tensor) -> Step:
+        """The step of a part of the samples, which have one image each.
+
+        Args:
+            numbers: Those of the samples.
+            rows: The same, (n,) long, on the device.
+        """
+        samples = self.data_samples
+        if samples is not None and len(samples) != len(self.images):
+            raise MMKDError(
+                f'{len(samples)} samples have {len(self.images)} images: parts of a batch of clips '
+                'have no masks or boxes. Set mask=False in the distiller.'
+            )
+        part = copy.copy(self)
+        part.images = self.images.index_select(0, rows)
+        part.data_samples = None if samples is None else [samples[n] for n in numbers]
+        part._quads = None if self._quads is None else self._quads[list(numbers)]
+        part._masks, part._instances, part._labels = {}, None, None
+        return part
 
     def labels(self) -> Tensor:
         """The class of each image, (N,) long, as mmpretrain's samples carry it.

@@ -1,0 +1,41 @@
+"""What is transferred from whom, for logs and reports."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ..teachers import Teacher
+from .transfer import ONE, Transfer
+
+
+def report_transfer(part: Transfer, teacher: Teacher, info: Any, weight: float) -> Dict[str, Any]:
+    """One transfer, with the keys of :func:`.report.report_pair`.
+
+    Args:
+        part: The transfer.
+        teacher: Who gives it.
+        info: What the dry run found of the student's map; None if nothing, or if there is none.
+        weight: The largest that it becomes.
+    """
+    feature = ', '.join(_path(*tap) for tap in part.teacher_taps.values()) or 'the answer'
+    only = part.teacher_taps.get(ONE)
+    name = None if only is None else _path(*only)
+    return {
+        'name': part.name,
+        'tap': ', '.join(_path(*tap) for tap in part.student_taps.values()) or 'the answer',
+        'student_channels': info.channels if info else '?',
+        'student_stride': f'{info.stride:g}' if info else '?',
+        'teacher': part.teacher,
+        'feature': feature,
+        'teacher_channels': teacher.channels[name] if name else '?',
+        'teacher_stride': teacher.strides[name] if name else 0,
+        'direction': 'student to teacher',
+        'transform': 'no transform' if part.transform is None else type(part.transform).__name__,
+        'transform_parameters': sum(p.numel() for p in part.parameters()),
+        'loss': type(part.loss).__name__,
+        'weight': weight,
+    }
+
+
+def _path(path: str, run: Any) -> str:
+    return path if run is None else f'{path}@{run}'
