@@ -16,6 +16,7 @@ from .teachers import (
 )
 from .transforms import (
     AlignedResize,
+    CentreAlign,
     FeatureTransform,
     MLPTransform,
     SpatialAttentionTransform,
@@ -24,6 +25,7 @@ from .transforms import (
 __all__ = [
     'AlignedResize',
     'BatchTeacher',
+    'CentreAlign',
     'DINOv2Teacher',
     'DINOv3Teacher',
     'Distiller',
