@@ -44,7 +44,10 @@ DATA_SAMPLERS = Registry(
     'data sampler', parent=ROOT_DATA_SAMPLERS, scope='mmkd', locations=['mmkd.datasets.sampler']
 )
 DATASETS = Registry(
-    'dataset', parent=ROOT_DATASETS, scope='mmkd', locations=_tracking('mmkd.datasets.mot')
+    'dataset',
+    parent=ROOT_DATASETS,
+    scope='mmkd',
+    locations=_tracking('mmkd.datasets.mot', 'mmkd.datasets.sot'),
 )
 TRANSFORMS = Registry(
     'transform', parent=ROOT_TRANSFORMS, scope='mmkd', locations=['mmkd.datasets.transforms']

@@ -1,4 +1,4 @@
-"""FairMOT's augmentation with the ids kept beside their boxes."""
+"""FairMOT's augmentation with the ids kept beside their boxes; pairs of frames; attributes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,12 @@ from .affine import IdAwareRandomAffine
 from .flip import IdAwareRandomFlip
 from .hsv import HSVJitter
 from .letterbox import Letterbox
+from .pair_sampling import VisiblePairSampling
 
-__all__ = ['HSVJitter', 'IdAwareRandomAffine', 'IdAwareRandomFlip', 'Letterbox']
+__all__ = [
+    'HSVJitter',
+    'IdAwareRandomAffine',
+    'IdAwareRandomFlip',
+    'Letterbox',
+    'VisiblePairSampling',
+]
