@@ -39,7 +39,7 @@ class AttributeSOTMetric(BaseMetric):
         only_eval_visible: Frames whose object is not visible are no hits; all frames stay in the
             divisor. The rule of LaSOT.
         attributes: Json ``mmkd-attributes-1`` whose attributes replace the samples' own.
-        groups: ``{group: attributes}``; replaces the samples' own groups.
+        groups: ``{group: attributes}``; replaces the samples' own groups, and those of the file.
         tracker: A name to write into the results.
         outfile_prefix: Writes ``<prefix>.json`` (all; what ``compare_trackers.py`` reads),
             ``<prefix>.csv`` (scores) and ``<prefix>_curves.csv``. If one of them exists,
@@ -176,14 +176,15 @@ class AttributeSOTMetric(BaseMetric):
                 if not any(self.table.of(name) is not None for name in short.values()):
                     raise MMKDError(f'{missing} Is it of another data set?')
                 MMLogger.get_current_instance().warning('%s They count overall only.', missing)
+        groups_told = self.groups if self.groups is not None else self.table and self.table.groups
         entries = {}
         for name in sorted(videos):
             video = videos[name]
             attributes, groups = video.attributes, video.groups
             if self.table is not None:
                 attributes = self.table.of(short[name]) or ()
-            if self.groups is not None:
-                groups = groups_of(attributes, self.groups)
+            if groups_told is not None:
+                groups = groups_of(attributes, groups_told)
             entries[name] = VideoResult(
                 name, video.frames, video.evaluated, video.hits, attributes, groups
             )

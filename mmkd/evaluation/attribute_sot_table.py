@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from mmkd.errors import MMKDError, nearest
 
@@ -20,24 +20,48 @@ def video_key(name: str) -> str:
 
 @dataclass
 class VideoAttributes:
-    """``{video key: (name, attributes)}``, and where that was read."""
+    """Which video has which attributes.
 
-    videos: Dict[str, Tuple[str, Tuple[str, ...]]]
+    Args:
+        videos: By name; one that differs in case or in '-', '_' and '.' only is found, too.
+        groups: ``{group: attributes}``, if the file tells.
+        source: Where that was read.
+    """
+
+    videos: Dict[str, Tuple[str, ...]]
+    groups: Dict[str, Tuple[str, ...]] | None
     source: str
+    _alike: Dict[str, List[str]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._alike = {}
+        for name in self.videos:
+            self._alike.setdefault(video_key(name), []).append(name)
 
     def of(self, video: str) -> Tuple[str, ...] | None:
-        """Attributes of a video, or None if it is not listed."""
-        entry = self.videos.get(video_key(video))
-        return None if entry is None else entry[1]
+        """Attributes of a video, or None if it is not listed.
+
+        Raises:
+            MMKDError: If several are spelled alike, and differ.
+        """
+        if video in self.videos:
+            return self.videos[video]
+        names = self._alike.get(video_key(video), [])
+        if len({self.videos[name] for name in names}) > 1:
+            raise MMKDError(
+                f'{self.source}: {video!r} may be any of {", ".join(map(repr, names))}, which have '
+                'different attributes.'
+            )
+        return self.videos[names[0]] if names else None
 
     def missing(self, videos: Iterable[str]) -> str:
         """Which of some videos are not listed, in words; empty if all are."""
         names = [name for name in videos if self.of(name) is None]
         if not names:
             return ''
-        known = nearest(names[0], [name for name, _ in self.videos.values()])
-        # A list of a thousand videos helps nobody.
-        hint = f' {known}' if known.startswith('Did') else ''
+        # A list of a thousand videos would help nobody, near misses do.
+        hint = nearest(names[0], self.videos) if len(self.videos) < 5000 else ''
+        hint = f' {hint}' if hint.startswith('Did') else ''
         listed = ', '.join(map(repr, names[:10])) + (', ...' if len(names) > 10 else '')
         return f'{self.source} has no attributes of {len(names)} videos: {listed}.{hint}'
 
@@ -45,14 +69,14 @@ class VideoAttributes:
 def read_attributes(path: str | Path) -> VideoAttributes:
     """Reads ``{"schema": "mmkd-attributes-1", "videos": {"airplane-1": ["POC", ...]}}``.
 
-    Other formats are turned into this one with ``mmkd.datasets.attributes``: its
-    ``load_attributes(path).save(json)``.
+    ``"groups": {"occlusion": ["POC", "FOC"]}`` may be there. Other formats become this one with
+    ``load_attributes(path).save(json)`` of ``mmkd.datasets.attributes``.
 
     Raises:
         MMKDError: If there is none, or it is another kind of file.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise MMKDError(f'Cannot read the attributes {str(path)!r}: {error}.') from error
     except ValueError as error:
@@ -63,27 +87,25 @@ def read_attributes(path: str | Path) -> VideoAttributes:
             f'{path} has the schema {schema!r}, expected {SCHEMA!r}. Other formats are converted '
             'with mmkd.datasets.attributes.load_attributes(path).save(json).'
         )
-    videos: Dict[str, Tuple[str, Tuple[str, ...]]] = {}
-    entries = content.get('videos')
-    if not isinstance(entries, dict) or not entries:
-        raise MMKDError(f"{path} has no 'videos'.")
-    for name, attributes in entries.items():
-        if not isinstance(attributes, list) or not all(isinstance(a, str) for a in attributes):
-            raise MMKDError(f'{path}: attributes of {name!r} are no list of names: {attributes!r}.')
-        key = video_key(name)
-        if key in videos:
-            raise MMKDError(f'{path} lists {videos[key][0]!r} and {name!r}, which are one name.')
-        videos[key] = (name, tuple(attributes))
-    return VideoAttributes(videos, str(path))
+    videos = _lists(content.get('videos'), 'videos', path)
+    groups = _lists(content['groups'], 'groups', path) if content.get('groups') else None
+    return VideoAttributes(videos, groups, str(path))
 
 
-def groups_of(
-    attributes: Sequence[str], groups: Mapping[str, Sequence[str]] | None
-) -> Tuple[str, ...]:
+def groups_of(attributes: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Tuple[str, ...]:
     """Names of the groups that have one of some attributes.
 
     Args:
         attributes: Of a video.
-        groups: ``{group: attributes}``; None for none.
+        groups: ``{group: attributes}``.
     """
-    return tuple(name for name, members in (groups or {}).items() if set(members) & set(attributes))
+    return tuple(name for name, members in groups.items() if set(members) & set(attributes))
+
+
+def _lists(content: Any, key: str, path: str | Path) -> Dict[str, Tuple[str, ...]]:
+    if not isinstance(content, dict) or not content:
+        raise MMKDError(f'{path} has no {key!r}.')
+    for name, names in content.items():
+        if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
+            raise MMKDError(f'{path}: {name!r} in {key!r} has no list of attributes: {names!r}.')
+    return {name: tuple(names) for name, names in content.items()}
