@@ -79,5 +79,7 @@ def build_input_norm(cfg: Optional[dict]) -> nn.Module:
             raise MMKDError(f'input_norm has no {key!r}. {nearest(str(key), _KEYS)}')
     missing = [key for key in _KEYS[:2] if key not in cfg]
     if missing:
-        raise MMKDError(f'input_norm lacks {" and ".join(missing)}; give both, or None for raw BGR.')
+        raise MMKDError(
+            f'input_norm lacks {" and ".join(missing)}; give both, or None for raw BGR.'
+        )
     return InputNorm(**cfg)

@@ -123,7 +123,9 @@ class SOTResNet(SOTBackbone):
     ):
         super().__init__(**kwargs)
         if depth not in ARCHS:
-            raise MMKDError(f'SOTResNet: no depth {depth!r}. {nearest(str(depth), map(str, ARCHS))}')
+            raise MMKDError(
+                f'SOTResNet: no depth {depth!r}. {nearest(str(depth), map(str, ARCHS))}'
+            )
         block, counts = ARCHS[depth]
         self.depth = depth
         self.out_indices = check_out_indices('SOTResNet', out_indices, (1, 2, 3))
@@ -138,9 +140,7 @@ class SOTResNet(SOTBackbone):
             layer = self._stage(block, before, width, counts[i], _STRIDES[i], _DILATIONS[i])
             self.add_module(f'layer{i + 1}', layer)
             before = width * block.expansion
-        self.out_channels = tuple(
-            base_channels * 2**i * block.expansion for i in self.out_indices
-        )
+        self.out_channels = tuple(base_channels * 2**i * block.expansion for i in self.out_indices)
         self._start()
 
     @staticmethod
