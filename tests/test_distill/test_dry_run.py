@@ -90,11 +90,11 @@ def test_clips_are_tried_as_mmtrack_reads_them():
 
 
 def test_other_inputs_are_described():
-    found, error = _probe(Clip('search_img'), 'conv')
+    found, error = _probe(Clip('other_img'), 'conv')
     assert found == {}
     assert isinstance(error, KeyError)
-    shapes = {'search_img': (1, 1, 3, 32, 32)}
-    assert _probe(Clip('search_img'), 'conv', dry_input=shapes)[0]['conv'].channels == 5
+    shapes = {'other_img': (1, 1, 3, 32, 32)}
+    assert _probe(Clip('other_img'), 'conv', dry_input=shapes)[0]['conv'].channels == 5
 
 
 class Needs128(ToyStudent):

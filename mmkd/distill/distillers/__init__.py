@@ -2,5 +2,6 @@
 
 from .distiller import Distiller
 from .feature_distiller import FeatureDistiller
+from .specialized_distiller import SpecializedTeacherDistiller
 
-__all__ = ['Distiller', 'FeatureDistiller']
+__all__ = ['Distiller', 'FeatureDistiller', 'SpecializedTeacherDistiller']

@@ -163,10 +163,10 @@ class FeatureDistiller(GuardedDistiller):
             The student's loss dict, its losses times ``1 - alpha``; ``loss_kd_<name>``, times
             ``alpha * weight``; and unweighted ``task_raw`` and ``kd_<name>``.
         """
-        self._guard.read()
+        self.guard.read()
         self.begin_step()
         weights = self._weights()
-        undo = nan_guard.snapshot(self) if self._guard.skips else []
+        undo = nan_guard.snapshot(self) if self.guard.skips else []
         if not any(weights.values()):
             out = self.weigh_task(self.student(inputs, data_samples, mode='loss', **kwargs))
             step = None
@@ -213,8 +213,8 @@ class FeatureDistiller(GuardedDistiller):
             target = features[pair.teacher][pair.feature]
             if self._steps == 0:
                 tell_grids(pair, step.images, seen[pair.name], target)
-            self._guard.watch(f'{pair.path} of the student', seen[pair.name])
-            self._guard.watch(f'{pair.feature} of {pair.teacher}', target)
+            self.guard.watch(f'{pair.path} of the student', seen[pair.name])
+            self.guard.watch(f'{pair.feature} of {pair.teacher}', target)
             extent = self._pool[pair.teacher].extent(step.size)
             values[pair.name] = pair(
                 seen[pair.name], target, step, extent, 'sample' if self._balanced else None

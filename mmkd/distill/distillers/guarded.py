@@ -27,7 +27,7 @@ class GuardedDistiller(Distiller):
 
     def __init__(self, *args, nan_policy: str = 'stop', **kwargs):
         super().__init__(*args, **kwargs)
-        self._guard = NaNGuard(nan_policy)
+        self.guard = NaNGuard(nan_policy)
         self._arrival: Optional[ArrivalCheck] = ArrivalCheck()
         self._constancy: Optional[ConstancyCheck] = None
         self._steps = 0
@@ -49,7 +49,7 @@ class GuardedDistiller(Distiller):
                 print_log(f'Teacher {name!r} has done its work and is freed.', logger='current')
 
     def before_saving(self) -> None:
-        self._guard.read()
+        self.guard.read()
 
     @uncompiled
     def _look_at_teachers(self) -> None:
@@ -97,21 +97,21 @@ class GuardedDistiller(Distiller):
             data_samples: The batch's.
             undo: What :func:`.nan_guard.snapshot` kept, if bad batches are skipped.
         """
-        if self._guard.policy == 'off':
+        if self.guard.policy == 'off':
             return out
         if images is not None:
-            self._guard.watch('the images', images)
+            self.guard.watch('the images', images)
             count = len(images)
         else:
             count = max(len(data_samples or ()), 1)
         for name, value in out.items():
             if 'loss' in name:
                 items = [value] if isinstance(value, Tensor) else value
-                self._guard.watch(
+                self.guard.watch(
                     name, torch.stack([v.detach().float().mean() for v in items]).sum()
                 )
         files = nan_guard.batch_files(data_samples, count)
-        if self._guard.finish(self._progress.iter, files, count):
+        if self.guard.finish(self._progress.iter, files, count):
             nan_guard.restore(undo)
             zero = nan_guard.nothing(self)
             first = next(name for name in out if 'loss' in name)

@@ -114,7 +114,8 @@ def _meet(theirs: Tensor, size: Tuple[int, ...], teacher: str) -> Tensor:
             f"same centre as the student's {size} but smaller, so that it says nothing of the "
             'border. Take a teacher with a larger map, or the other way round.'
         )
-    return aligned
+    # A crop is a view; who judges answers may want to look at them in another shape.
+    return aligned.contiguous()
 
 
 class Shares(NamedTuple):
@@ -188,5 +189,7 @@ def divisor(shares: Shares, by: str) -> Tensor:
 
 
 def total(values: Tensor, weights: Tensor, by: Tensor) -> Tensor:
-    """``sum(values * weights) / by``, in which what does not count may be NaN."""
-    return torch.where(weights > 0, values * weights, values.new_zeros(())).sum() / by
+    """``sum(values * weights) / by``. A NaN of somebody who does not count is not hidden: its
+    gradient could not be.
+    """
+    return (values * weights).sum() / by

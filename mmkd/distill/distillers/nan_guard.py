@@ -52,14 +52,25 @@ class NaNGuard:
         return self.policy == 'skip'
 
     @uncompiled
-    def watch(self, name: str, value: Tensor) -> None:
-        """Adds a tensor (N, ...) or a scalar to what is looked at in this step."""
-        if self.policy == 'off':
+    def watch(
+        self, name: str, value: Tensor, rows: Optional[Tensor] = None, count: int = 0
+    ) -> None:
+        """Adds a tensor (N, ...) or a scalar to what is looked at in this step.
+
+        Args:
+            name: What it is called; a name that is known in this step is not looked at again.
+            value: The tensor.
+            rows: (n,) long, if it is of these samples only.
+            count: N, then.
+        """
+        if self.policy == 'off' or name in self._names:
             return
         value = value.detach()
         # NaN and Inf stay in a sum, and one pass reads a map faster than a test of each number.
         if value.dim() > 1:
             value = value.sum(tuple(range(1, value.dim())), dtype=_wide(value))
+        if rows is not None:
+            value = value.new_zeros(count).index_copy_(0, rows, value)
         self._names.append(name)
         self._sums.append(value)
 

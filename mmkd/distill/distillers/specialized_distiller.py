@@ -297,10 +297,10 @@ class SpecializedTeacherDistiller(GuardedDistiller):
             ``kd_<transfer>_<teacher>``; ``routed_<specialist>``, its share of the samples, and
             ``trust_<specialist>``, how much it counts for them in the mean.
         """
-        self._guard.read()
+        self.guard.read()
         self.begin_step()
         now = self._now()
-        undo = nan_guard.snapshot(self) if self._guard.skips else []
+        undo = nan_guard.snapshot(self) if self.guard.skips else []
         samples, images = step_samples(data_samples), None
         if PEER not in self.distill and not any(
             now.of(part) for pupil in self.pupils() for part in pupil.transfers

@@ -151,6 +151,7 @@ class SpecializedStep:
                 name: lesson.features[path if run is None else f'{path}@{run}']
                 for name, (path, run) in part.teacher_taps.items()
             }
+            self._watch(seen.pupil, part, ours, theirs)
             place = self._place(part.teacher, seen.judged.get(part.teacher))
             value = part(ours, theirs, place)
             self.distiller.check_arrival(part, seen.pupil.model, value, seen.recorder)
@@ -162,6 +163,22 @@ class SpecializedStep:
             self._add(out, part, owed, weight)
             done.append(part.name)
         return done
+
+    def _watch(
+        self, pupil: Pupil, part: Transfer, ours: Dict[str, Tensor], theirs: Dict[str, Tensor]
+    ) -> None:
+        """Shows the maps to the NaN guard, under their own names."""
+        rows, count = self.rows[part.teacher], self.pictures.count
+        for taps, maps in ((part.student_taps, ours), (part.teacher_taps, theirs)):
+            owner = (
+                part.teacher if maps is theirs else f'the {pupil.prefix or "student"}'.rstrip('_')
+            )
+            # The student's are watched teacher by teacher: each sees other samples.
+            on = '' if maps is theirs or rows is None else f' (for {part.teacher})'
+            for name, value in maps.items():
+                path, run = taps[name]
+                at = path if run is None else f'{path}@{run}'
+                self.distiller.guard.watch(f'{at} of {owner}{on}', value, rows, count)
 
     def _add(self, out: Dict[str, Any], part: Transfer, owed: Tensor, weight: float) -> None:
         for key in (f'loss_kd_{part.name}', f'kd_{part.name}'):
