@@ -2,7 +2,7 @@
 
 from . import losses
 from .balance import EMAStandardize, GateTrust, GradientRatio, SoftmaxTrust, TeacherDrop
-from .distillers import Distiller, FeatureDistiller
+from .distillers import Distiller, FeatureDistiller, SpecializedTeacherDistiller
 from .foreground import ForegroundWeight
 from .losses import *  # noqa: F403
 from .teachers import (
@@ -40,6 +40,7 @@ __all__ = [
     'ModelTeacher',
     'SoftmaxTrust',
     'SpatialAttentionTransform',
+    'SpecializedTeacherDistiller',
     'Teacher',
     'TeacherDrop',
     'TimmTeacher',
