@@ -119,7 +119,7 @@ def test_a_skipped_batch_teaches_nothing_and_leaves_no_trace(where):
     distiller.zero_grad()
     _backward(distiller(*batch(), mode='loss'))
     assert any(p.grad.any() for p in trained)
-    assert distiller._guard.skipped == 1
+    assert distiller.guard.skipped == 1
 
 
 def test_too_many_bad_batches_in_a_row_are_no_accident(monkeypatch):
