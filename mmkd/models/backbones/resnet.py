@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from typing import Dict, Sequence, Tuple, Type
 
 import torch.nn.functional as F
@@ -11,9 +13,6 @@ from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
 from .sot_backbone import SOTBackbone, check_out_indices
-
-_STRIDES = (1, 2, 1, 1)
-_DILATIONS = (1, 1, 2, 4)
 
 
 def _first(stride: int, dilation: int) -> Tuple[int, int]:
@@ -107,6 +106,8 @@ class SOTResNet(SOTBackbone):
         out_indices: Stages whose maps are returned, counted from 0 as in mmdet; 1 to 3, which are
             ``layer2`` to ``layer4``. Stages behind the last one are not built.
         base_channels: Width of the stem; 64 is ResNet's.
+        strides: Of the four stages, 1 or 2, as mmtrack's configs name them.
+        dilations: Of the four stages.
         kwargs: See :class:`SOTBackbone`.
 
     Raises:
@@ -119,6 +120,8 @@ class SOTResNet(SOTBackbone):
         depth: int,
         out_indices: Sequence[int] = (1, 2, 3),
         base_channels: int = 64,
+        strides: Sequence[int] = (1, 2, 1, 1),
+        dilations: Sequence[int] = (1, 1, 2, 4),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -128,7 +131,14 @@ class SOTResNet(SOTBackbone):
             )
         block, counts = ARCHS[depth]
         self.depth = depth
-        self.out_indices = check_out_indices('SOTResNet', out_indices, (1, 2, 3))
+        total = list(itertools.accumulate(strides, operator.mul, initial=4))[1:]
+        at_8 = [i for i, stride in enumerate(total) if stride == 8]
+        if len(total) != 4 or len(dilations) != 4 or set(strides) - {1, 2} or not at_8:
+            raise MMKDError(
+                f'SOTResNet: strides {tuple(strides)} and dilations {tuple(dilations)}; expected '
+                'four of each, one of the strides 2, as in (1, 2, 1, 1) and (1, 1, 2, 4).'
+            )
+        self.out_indices = check_out_indices('SOTResNet', out_indices, at_8)
         self.num_stages = self.out_indices[-1] + 1
         self.conv1 = nn.Conv2d(3, base_channels, 7, 2, 0, bias=False)
         self.bn1 = nn.BatchNorm2d(base_channels)
@@ -137,7 +147,7 @@ class SOTResNet(SOTBackbone):
         before = base_channels
         for i in range(self.num_stages):
             width = base_channels * 2**i
-            layer = self._stage(block, before, width, counts[i], _STRIDES[i], _DILATIONS[i])
+            layer = self._stage(block, before, width, counts[i], strides[i], dilations[i])
             self.add_module(f'layer{i + 1}', layer)
             before = width * block.expansion
         self.out_channels = tuple(base_channels * 2**i * block.expansion for i in self.out_indices)

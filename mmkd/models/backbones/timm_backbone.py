@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.distill.teachers.weight_files import download, import_timm
+from mmkd.distill.teachers.weight_files import download, import_timm, without_memory
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
@@ -61,7 +61,8 @@ class SOTTimmBackbone(SOTBackbone):
     ):
         self._check_name(name)
         options = dict(options or {})
-        net = _create(name, options)
+        with without_memory('SOTTimmBackbone'):
+            infos = list(_create(name, options).feature_info.info)
         if input_norm == 'timm':
             input_norm = _norm_of(name)
         elif isinstance(input_norm, str):
@@ -70,7 +71,6 @@ class SOTTimmBackbone(SOTBackbone):
         super().__init__(input_norm=input_norm, **kwargs)
         self.name = name
         self.weights = weights
-        infos = list(net.feature_info.info)
         shift = 5 - len(infos)  # the last one is 4
         strides = {i + shift: info['reduction'] for i, info in enumerate(infos)}
         valid = [number for number, stride in strides.items() if stride == STRIDE]

@@ -1,0 +1,4 @@
+_base_ = [
+    'mmtrack::_base_/datasets/uav123.py',
+    './siamese-rpn_alexnet_8xb16-50e_imagenetvid-imagenetdet-coco_base.py',
+]

@@ -1,0 +1,7 @@
+_base_ = [
+    'mmtrack::_base_/datasets/lasot.py',
+    '../../_base_/models/siamese_rpn_mobilenetv2-w14.py',
+    './_base_/pairs.py',
+    './_base_/schedule_20e.py',
+    '../../_base_/default_runtime.py',
+]

@@ -1,0 +1,6 @@
+_base_ = [
+    'mmtrack::_base_/datasets/otb100.py',
+    './siamese-rpn_r18-l23-h192_8xb28-20e_imagenetvid-imagenetdet-coco_base.py',
+]
+
+model = dict(test_cfg=dict(rpn=dict(penalty_k=0.4, window_influence=0.5, lr=0.4)))

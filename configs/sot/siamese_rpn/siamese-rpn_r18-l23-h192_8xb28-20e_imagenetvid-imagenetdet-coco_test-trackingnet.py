@@ -1,0 +1,7 @@
+_base_ = [
+    'mmtrack::_base_/datasets/trackingnet.py',
+    './siamese-rpn_r18-l23-h192_8xb28-20e_imagenetvid-imagenetdet-coco_base.py',
+]
+
+val_evaluator = dict(outfile_prefix='results/siamese-rpn_r18-l23-h192_trackingnet')
+test_evaluator = val_evaluator

@@ -1,0 +1,16 @@
+_base_ = [
+    'mmtrack::_base_/datasets/lasot.py',
+    '../../_base_/models/siamese_rpn_r18.py',
+    './_base_/pairs.py',
+    './_base_/schedule_20e_pretrained.py',
+    '../../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(frozen_stages=4, norm_eval=True))
+custom_hooks = [
+    dict(
+        type='SiamRPNBackboneUnfreezeHook',
+        backbone_start_train_epoch=10,
+        backbone_train_layers=['layer2', 'layer3', 'layer4'],
+    )
+]
