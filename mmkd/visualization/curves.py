@@ -84,22 +84,16 @@ def draw_losses(runs: Sequence[Run], path: str | Path) -> Path:
     Raises:
         MMKDError: If it cannot be written.
     """
-    # Figures of our own, so that no global backend or state of pyplot is touched.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    path = Path(path)
     has_kd = any(run.kd for run in runs)
-    figure = Figure(figsize=(11 if has_kd else 6, 4), dpi=120)
-    FigureCanvasAgg(figure)
+    figure = new_figure(11 if has_kd else 6, 4)
     panels = figure.subplots(1, 2 if has_kd else 1, squeeze=False)[0]
-    for run, colour in zip(runs, _cycle(len(runs))):
+    for run, colour in zip(runs, colours(len(runs))):
         _draw_curve(panels[0], run.task, run.name, colour)
     _label_panel(panels[0], 'Task loss (without distillation)', 'loss')
     if has_kd:
         entries = [
             (run, key, curve, colour)
-            for run, colour in zip(runs, _cycle(len(runs)))
+            for run, colour in zip(runs, colours(len(runs)))
             for key, curve in run.kd.items()
         ]
         several = len({key for _, key, _, _ in entries}) > 1
@@ -107,6 +101,26 @@ def draw_losses(runs: Sequence[Run], path: str | Path) -> Path:
             name = f'{run.name}: {key[3:]}' if several else run.name
             _draw_curve(panels[1], curve, name, colour, style=('-', '--', ':', '-.')[i % 4])
         _label_panel(panels[1], 'Distillation loss (unweighted)', 'loss')
+    return save_figure(figure, path)
+
+
+def new_figure(width: float, height: float):
+    """An empty figure of a size in inches, apart from pyplot's backend and state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure, path: str | Path) -> Path:
+    """Writes a figure; folders are made.
+
+    Raises:
+        MMKDError: If it cannot be written.
+    """
+    path = Path(path)
     figure.tight_layout()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +128,11 @@ def draw_losses(runs: Sequence[Run], path: str | Path) -> Path:
     except (OSError, ValueError) as error:
         raise MMKDError(f'Cannot write the picture {path}: {error}') from error
     return path
+
+
+def colours(count: int) -> List[str]:
+    """As many colours as asked for; the same again after seven."""
+    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -142,10 +161,6 @@ def _label_panel(panel, title: str, y_label: str) -> None:
     panel.grid(alpha=0.3)
     panel.spines[['top', 'right']].set_visible(False)
     panel.legend(frameon=False)
-
-
-def _cycle(count: int) -> List[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
 
 
 def _scalar_files(path: Path) -> List[Path]:
