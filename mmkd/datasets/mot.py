@@ -12,6 +12,7 @@ from mmtrack.datasets import BaseVideoDataset
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import DATASETS
 
+from .attributes import AttributeTable, describe, load_under
 from .cocovid import CONVERTER, group_images, read_cocovid, with_both_spellings
 
 
@@ -46,6 +47,10 @@ class MOTDataset(BaseVideoDataset):
             MOT17 have person_on_vehicle, static_person, distractor and reflection, MOT20
             non_mot_vehicle as well. The default forgives nothing, and so does a file with none of
             these categories. Only testing looks at it.
+        attributes: Which video has which attributes: a file or folder relative to ``data_root``
+            (see :func:`mmkd.datasets.attributes.load_attributes`), or an AttributeTable. Every
+            sample's metainfo then has ``attributes`` and ``attribute_groups`` of its video, for
+            specialised teachers, whatever the pipeline packs. None: no sample has them.
         kwargs: Of mmengine's ``BaseDataset``, ``indices`` included.
 
     Raises:
@@ -65,8 +70,15 @@ class MOTDataset(BaseVideoDataset):
         visibility_thr: float = -1.0,
         id_offset: int = 0,
         distractors: Sequence[str] = (),
+        attributes: str | AttributeTable | None = None,
         **kwargs,
     ) -> None:
+        self.attributes = attributes
+        self._told: Dict[int, dict] = {}
+        if attributes is not None and not load_as_video:
+            raise MMKDError(
+                'MOTDataset: attributes= are those of videos; load_as_video=False has none.'
+            )
         self.visibility_thr = visibility_thr
         self.id_offset = id_offset
         self.distractors = (distractors,) if isinstance(distractors, str) else tuple(distractors)
@@ -94,6 +106,8 @@ class MOTDataset(BaseVideoDataset):
             The frames, video after video in the file's order, and the indices of the key frames.
         """
         content = read_cocovid(self.ann_file, with_videos=self.load_as_video)
+        if self.attributes is not None:
+            self.attributes = load_under(self.attributes, self.data_root)
         self._map_categories(content['categories'])
         annotations = defaultdict(list)
         self.cat_img_map = {cat_id: [] for cat_id in self.cat_ids}
@@ -109,6 +123,7 @@ class MOTDataset(BaseVideoDataset):
         interval = self.key_img_sampler.get('interval', 1)
         for images in group_images(content, self.ann_file, by_video=self.load_as_video):
             video = videos.get(images[0].get('video_id'), {})
+            told = self._describe(video)
             for image in images:
                 if not self.load_as_video or image['frame_id'] % interval == 0:
                     key_indices.append(len(frames))
@@ -117,6 +132,7 @@ class MOTDataset(BaseVideoDataset):
                 info['scene'] = str(video.get('scene', video.get('name', '')))
                 # Trackers measure the time that somebody is out of sight in seconds.
                 info['fps'] = video.get('fps')
+                info.update(told)
                 frames.append(
                     self.parse_data_info(
                         {'raw_img_info': info, 'raw_ann_info': annotations[image['id']]}
@@ -182,6 +198,17 @@ class MOTDataset(BaseVideoDataset):
     def _get_ori_data_info(self, ori_idx: int) -> dict:
         return self._offset_ids(super()._get_ori_data_info(ori_idx))
 
+    def prepare_data(self, idx: int):
+        """A sample of the pipeline; its metainfo tells the attributes of its video, if any do."""
+        results = super().prepare_data(idx)
+        sample = results.get('data_samples') if isinstance(results, dict) else None
+        if self.attributes is not None and sample is not None:
+            video = sample.metainfo.get('video_id')
+            if video not in self._told:  # a pipeline that does not pack it
+                video = self.get_data_info(idx)['video_id']
+            sample.set_metainfo(self._told[video])
+        return results
+
     def _offset_ids(self, info: dict) -> dict:
         # The offset is added on reading, so that it can be set once all datasets are built.
         if not self.test_mode and self.id_offset:
@@ -220,6 +247,13 @@ class MOTDataset(BaseVideoDataset):
             'visibility': visibility,
             'distractor': ann['category_id'] in self._distractor_ids,
         }
+
+    def _describe(self, video: dict) -> dict:
+        if self.attributes is None:
+            return {}
+        names = [str(video[key]) for key in ('name', 'scene') if key in video] or ['']
+        self._told[video['id']] = describe(self.attributes, *names)
+        return self._told[video['id']]
 
     def _label_identities(self, frames: List[dict]) -> None:
         """Counts the identities and, for training, replaces ids by their sorted rank."""

@@ -53,11 +53,13 @@ def read_flags(path: str, dtype=bool) -> np.ndarray:
         values = np.array([int(p) for line in lines for p in _SEPARATORS.split(line) if p])
     except ValueError:
         values = np.array([-1])
+    if not len(values):
+        raise MMKDError(f"The annotation file '{path}' has no numbers.")
     if values.min() < 0 or (dtype is bool and values.max() > 1):
         allowed = ('0', '1') if dtype is bool else ()
         for number, line in enumerate(lines, start=1):
             for part in filter(None, _SEPARATORS.split(line)):
-                if part not in allowed if allowed else not part.isdigit():
+                if part not in allowed if allowed else not part.isdecimal():
                     raise MMKDError(
                         f"'{path}', line {number}: '{part[:20]}' where a frame has "
                         f'{"0 or 1" if allowed else "a whole number"}.'

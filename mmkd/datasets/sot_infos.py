@@ -92,7 +92,7 @@ def write_infos(path: str, infos: Iterable[VideoInfo]) -> None:
 
 def _parse(line: str, where: str, is_first: bool) -> VideoInfo | None:
     parts = [part.strip() for part in line.split(',')]
-    is_video = len(parts) == 4 and all(part.isdigit() for part in parts[2:])
+    is_video = len(parts) == 4 and all(part.isdecimal() for part in parts[2:])
     if is_first:
         if is_video:
             raise MMKDError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .groups import GROUPS, group_of, groups_of
-from .load import KINDS, load_attributes
+from .load import KINDS, describe, load_attributes, load_under
 from .table import SCHEMA, AttributeTable
 
 __all__ = [
@@ -11,7 +11,9 @@ __all__ = [
     'KINDS',
     'SCHEMA',
     'AttributeTable',
+    'describe',
     'group_of',
     'groups_of',
     'load_attributes',
+    'load_under',
 ]

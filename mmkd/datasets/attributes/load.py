@@ -47,6 +47,42 @@ def load_attributes(path: str, kind: str | None = None) -> AttributeTable:
     return _load_folder(target, kind)
 
 
+def load_under(
+    attributes: str | AttributeTable, data_root: str | None, kind: str | None = None
+) -> AttributeTable:
+    """Reads what a data set's ``attributes=`` names.
+
+    Args:
+        attributes: A path from ``data_root`` on, as ``ann_file`` is; or from the working folder,
+            if there is nothing of that name under ``data_root``; or a table itself.
+        data_root: Of the data set.
+        kind: As :func:`load_attributes`.
+
+    Raises:
+        MMKDError: As :func:`load_attributes`.
+    """
+    if isinstance(attributes, AttributeTable):
+        return attributes
+    path = Path(data_root or '', attributes)
+    if not path.exists() and Path(attributes).exists():
+        path = Path(attributes)
+    return load_attributes(str(path), kind)
+
+
+def describe(table: AttributeTable, *names: str) -> dict:
+    """``attributes`` and ``attribute_groups`` of a video.
+
+    Args:
+        table: Of the data set.
+        names: Of the video, the most exact first; the first that the table has counts.
+
+    Raises:
+        MMKDError: If it has none of them.
+    """
+    name = next((name for name in names if name in table), names[0])
+    return {'attributes': table.of(name), 'attribute_groups': table.groups_of(name)}
+
+
 def _load_json(path: Path, kind: str | None) -> AttributeTable:
     if kind in LAYOUTS:
         raise MMKDError(

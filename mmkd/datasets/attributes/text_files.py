@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from mmkd.errors import MMKDError
 
@@ -208,7 +208,10 @@ def _check_sums(rows: List[Tuple[int, ...]], layout: Layout, source: str) -> Non
     if sums is None or not sums.videos[0] <= len(rows) <= sums.videos[1]:
         return
     found = [sum(column) for column in zip(*rows)]
-    agrees: Callable[[int, int], bool] = lambda a, b: abs(a - b) <= sums.slack  # noqa: E731
+
+    def agrees(a: int, b: int) -> bool:
+        return abs(a - b) <= sums.slack
+
     for name, count, expected in zip(layout.names, found, sums.counts):
         if not agrees(count, expected):
             alike = [n for n, c in zip(layout.names, sums.counts) if agrees(count, c)]

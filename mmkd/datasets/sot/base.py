@@ -11,7 +11,7 @@ import numpy as np
 
 from mmkd.errors import MMKDError
 
-from ..attributes import AttributeTable, load_attributes
+from ..attributes import AttributeTable, load_under
 from ..sot_annotations import read_boxes
 from ..sot_infos import VideoInfo, read_infos
 from .frames import FramePaths
@@ -269,12 +269,9 @@ class AttributeVideos:
         }
 
     def _load_table(self) -> AttributeTable | None:
-        if self.attributes is None or isinstance(self.attributes, AttributeTable):
-            return self.attributes
-        path = osp.join(self.data_root or '', self.attributes)
-        if not osp.exists(path) and osp.exists(self.attributes):
-            path = self.attributes
-        return load_attributes(path, self.attributes_kind)
+        if self.attributes is None:
+            return None
+        return load_under(self.attributes, self.data_root, self.attributes_kind)
 
     def _find(self, infos: List[VideoInfo], table: AttributeTable) -> Tuple[str, ...]:
         """The name under which the table has each video."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .add_attributes import AddAttributes
 from .affine import IdAwareRandomAffine
 from .flip import IdAwareRandomFlip
 from .hsv import HSVJitter
@@ -9,6 +10,7 @@ from .letterbox import Letterbox
 from .pair_sampling import VisiblePairSampling
 
 __all__ = [
+    'AddAttributes',
     'HSVJitter',
     'IdAwareRandomAffine',
     'IdAwareRandomFlip',
