@@ -5,6 +5,9 @@ the field's: a method has its own (CWDLoss, FGDLoss), and what everybody knows b
 that a task loss has, too, is told apart from it (MSEDistillLoss, KLDistillLoss).
 """
 
+from .adaptive_hard import AdaptiveHardLoss
+from .anchor_kl import AnchorKLDistillLoss
+from .anchor_regression import AnchorRegressionDistillLoss
 from .attention import ATLoss
 from .cosine import CosineDistillLoss
 from .cwd import CWDLoss
@@ -21,10 +24,14 @@ from .pkd import PKDLoss
 from .rkd import RKDLoss
 from .similarity import SPLoss
 from .smooth_l1 import SmoothL1DistillLoss
+from .target_response import TargetResponseDistillLoss
 from .temporal import TemporalRelationalLoss
 
 __all__ = [
     'ATLoss',
+    'AdaptiveHardLoss',
+    'AnchorKLDistillLoss',
+    'AnchorRegressionDistillLoss',
     'CWDLoss',
     'CosineDistillLoss',
     'DISTLoss',
@@ -40,5 +47,6 @@ __all__ = [
     'RKDLoss',
     'SPLoss',
     'SmoothL1DistillLoss',
+    'TargetResponseDistillLoss',
     'TemporalRelationalLoss',
 ]

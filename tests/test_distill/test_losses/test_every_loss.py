@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmkd.distill import losses
+from mmkd.distill.response import Response
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
@@ -25,6 +26,10 @@ BOXES = [
 IDS = [[7, 3], [7], [3, 7], [3]]
 
 CASES = {
+    'anchor-kl': dict(type='AnchorKLDistillLoss', temperature=2.0),
+    'anchor-kl-all': dict(type='AnchorKLDistillLoss', places='all'),
+    'anchor-regression': dict(type='AnchorRegressionDistillLoss', values=2, trust=0.7),
+    'anchor-regression-l1': dict(type='AnchorRegressionDistillLoss', places='all', kind='l1'),
     'at': dict(type='ATLoss'),
     'at-1': dict(type='ATLoss', p=1.0),
     'cosine': dict(type='CosineDistillLoss'),
@@ -51,6 +56,8 @@ CASES = {
     'sp': dict(type='SPLoss'),
     'temporal': dict(type='TemporalRelationalLoss'),
 }
+# They read something else than two maps and a mask, and keep their promises in files of their own.
+OTHERS = {'AdaptiveHardLoss', 'TargetResponseDistillLoss'}
 # Their teacher is a target and nothing else: it gets no gradient.
 DETACHED = {
     'EmbeddingDistillLoss',
@@ -80,8 +87,26 @@ def _build(name, dtype=torch.float64):
     return loss.eval()
 
 
+def _response(n=N, h=H, w=W):
+    """Answers of two anchors per cell; each image has one in the first cell that counts."""
+    generator = torch.Generator().manual_seed(5)
+    anchors = torch.rand(N, 2, H, W, generator=generator, dtype=torch.float64)
+    classes = torch.randn(N, 4, H, W, generator=generator, dtype=torch.float64) * 2
+    matched = torch.where(anchors > 0.4, anchors, torch.zeros_like(anchors))
+    matched[:, 0, 0, 0] = 1
+    cut = (slice(n), slice(None), slice(h), slice(w))
+    return Response(
+        matched=matched[cut], positive=(matched > 0.7)[cut], teacher={'cls': classes[cut]}
+    )
+
+
 def _needs(loss, size=SIZE):
-    known = {'instances': make(BOXES, IDS, size), 'labels': torch.tensor([2, 0, 3, 0])}
+    places = (N, size[0] * H // SIZE[0], size[1] * W // SIZE[1])
+    known = {
+        'instances': make(BOXES, IDS, size),
+        'labels': torch.tensor([2, 0, 3, 0]),
+        'response': _response(*map(int, places)),
+    }
     return {key: known[key] for key in loss.needs}
 
 
@@ -108,7 +133,9 @@ def _grads(value, *inputs):
 
 
 def test_every_loss_is_here():
-    assert {type(_build(name)) for name in CASES} == {getattr(losses, n) for n in losses.__all__}
+    here = {type(_build(name)).__name__ for name in CASES}
+    assert here | OTHERS == set(losses.__all__)
+    assert not here & OTHERS
 
 
 @every_loss
@@ -246,6 +273,8 @@ def test_an_image_of_padding_is_as_if_it_were_not_there(name, kind):
         rest['instances'] = make(BOXES[:3], IDS[:3], SIZE)
     if 'labels' in needs:
         rest['labels'] = needs['labels'][:3]
+    if 'response' in needs:
+        rest['response'] = _response(3)
     for reduction in ('mean', 'sum', 'sample'):
         value = loss(student, teacher, mask, reduction, **needs)
         grad = _grads(value, student)[0]
@@ -376,6 +405,13 @@ def test_runs_on_shapes_alone(name):
         found = needs['instances']
         moved = {k: getattr(found, k).to('meta') for k in ('boxes', 'image', 'ids', 'labels')}
         needs['instances'] = found._replace(**moved)
+    if 'response' in needs:
+        given = needs['response']
+        needs['response'] = given._replace(
+            matched=given.matched.to('meta'),
+            positive=given.positive.to('meta'),
+            teacher={'cls': given.teacher['cls'].to('meta')},
+        )
     value = loss(student, teacher, _mask('bool').to('meta'), **needs)
     value.backward()
     assert value.shape == ()
@@ -407,6 +443,8 @@ def test_vectors_are_maps_of_one_place(name):
         pytest.skip('compares places')
     student, teacher = (x[:, :, 0, 0] for x in _maps())
     needs = _needs(loss)
+    if 'response' in needs:
+        needs['response'] = _response(h=1, w=1)
     torch.testing.assert_close(
         loss(student, teacher, **needs),
         loss(student[:, :, None, None], teacher[:, :, None, None], **needs),
