@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 
@@ -36,17 +38,32 @@ def write_sot_annotations(
         (folder / f'{name}.txt').write_text(text + '\n', encoding='utf-8')
 
 
-def new_folder(path: Path) -> Path:
-    """Makes a folder that must not be there yet.
+def make_room(out: Path, mark: str, parts: Sequence[str], force: bool) -> None:
+    """Makes the folder of a set, and takes away an earlier one's parts.
+
+    Args:
+        out: The folder.
+        mark: The file in it that tells that the set was made by the same converter.
+        parts: Folders of the set.
+        force: Whether an earlier set may be taken away.
 
     Raises:
-        MMKDError: If it is.
+        MMKDError: If there is something that may not or must not be taken away.
     """
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError as error:
-        raise MMKDError(f"'{path}' exists already.") from error
-    return path
+    there = [name for name in (*parts, mark) if (out / name).exists()]
+    if not there:
+        out.mkdir(parents=True, exist_ok=True)
+        return
+    if not force:
+        raise MMKDError(f"'{out / there[0]}' exists. Replace the set with --force.")
+    if not (out / mark).is_file():
+        raise MMKDError(
+            f"'{out / there[0]}' exists, and without {mark} beside it it may be anything: it is "
+            f'not replaced.'
+        )
+    for name in parts:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
 
 
 def _number(value: float) -> str:

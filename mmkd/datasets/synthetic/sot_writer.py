@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
@@ -26,7 +25,7 @@ import numpy as np
 from mmkd.errors import MMKDError
 
 from ..attributes import AttributeTable
-from ..converters.sot_layout import FRAME_NAME, write_sot_annotations
+from ..converters.sot_layout import FRAME_NAME, make_room, write_sot_annotations
 from ..sot_infos import VideoInfo, write_infos
 from .sot_plan import ATTRIBUTES, SPLITS, VideoPlan, plan_videos
 from .sot_scene import SOTSceneConfig, draw_frames, think_out
@@ -75,7 +74,7 @@ def write_sot_set(
     # All options are looked at before anything is written or taken away.
     jobs = [(plan, _config(plan, scene), quality) for plan in plans]
     out = Path(root)
-    _make_room(out, force)
+    make_room(out, MARK, PARTS, force)
     _mark(out, counts, seed, shares, quality, jobs[0][1])
     for done in _run(out, jobs, workers):
         if progress is not None:
@@ -146,21 +145,6 @@ def _run(out: Path, jobs: List[Tuple[VideoPlan, SOTSceneConfig, int]], workers: 
         finally:
             for future in futures:
                 future.cancel()
-
-
-def _make_room(out: Path, force: bool) -> None:
-    there = [name for name in (*PARTS, MARK) if (out / name).exists()]
-    if not there:
-        out.mkdir(parents=True, exist_ok=True)
-        return
-    if not force:
-        raise MMKDError(f"'{out / there[0]}' exists. Replace the set with --force.")
-    if not (out / MARK).is_file():
-        raise MMKDError(
-            f"'{out}' has no {MARK}: it is no synthetic SOT set, so it is not replaced."
-        )
-    for name in PARTS:
-        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _mark(out: Path, counts, seed, shares, quality, config: SOTSceneConfig) -> None:
