@@ -24,7 +24,7 @@ class GOT10kDataset(AttributeVideos, mmtrack.datasets.GOT10kDataset):
 
     has_hidden_truth = True
     converter = (
-        'python tools/dataset_converters/got10k2infos.py --input <GOT-10k> '
+        'python tools/dataset_converters/gen_got10k_infos.py --input <GOT-10k> '
         '--output <folder of lists>'
     )
 

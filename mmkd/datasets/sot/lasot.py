@@ -22,8 +22,8 @@ class LaSOTDataset(AttributeVideos, mmtrack.datasets.LaSOTDataset):
     """
 
     converter = (
-        'python tools/dataset_converters/lasot2infos.py --input <LaSOTBenchmark> '
-        '--output <folder of lists> --list <testing_set.txt>'
+        'python tools/dataset_converters/gen_lasot_infos.py --input <LaSOTBenchmark> '
+        '--output <folder of lists> --toolkit <evaluation toolkit>'
     )
 
     def get_visibility_from_video(self, video_idx: int) -> dict:

@@ -25,9 +25,7 @@ class OTB100Dataset(AttributeVideos, mmtrack.datasets.OTB100Dataset):
     """
 
     framename_template = '%04d.jpg'
-    converter = (
-        'python tools/dataset_converters/otb2infos.py --input <OTB100> --output <folder of lists>'
-    )
+    converter = 'python tools/dataset_converters/gen_otb100_infos.py --input <OTB100> --output <folder of lists>'
 
     def frame_name(self, info: VideoInfo) -> str:
         """Board's numbers have five digits."""

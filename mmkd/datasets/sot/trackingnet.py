@@ -26,7 +26,7 @@ class TrackingNetDataset(AttributeVideos, mmtrack.datasets.TrackingNetDataset):
     framename_template = '%d.jpg'
     has_hidden_truth = True
     converter = (
-        'python tools/dataset_converters/trackingnet2infos.py --input <TrackingNet> '
+        'python tools/dataset_converters/gen_trackingnet_infos.py --input <TrackingNet> '
         '--output <folder of lists>'
     )
 

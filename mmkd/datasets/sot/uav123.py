@@ -20,6 +20,6 @@ class UAV123Dataset(AttributeVideos, mmtrack.datasets.UAV123Dataset):
 
     framename_template = '%06d.jpg'
     converter = (
-        'python tools/dataset_converters/uav1232infos.py --input <UAV123> '
+        'python tools/dataset_converters/gen_uav123_infos.py --input <UAV123> '
         '--output <folder of lists>'
     )
