@@ -146,7 +146,9 @@ def _log_scale(rng: np.random.Generator, attributes: FrozenSet[str], frames: int
     """Logarithms of the factors along width and height, (T, 2), both about 0 in frame 0."""
     together = 0.03 * np.sin(np.arange(frames) / rng.uniform(8, 25))
     if 'SV' in attributes:
-        grow = rng.uniform(math.log(1.6), math.log(2.0)) * rng.choice([-1, 1])
+        # What is small already cannot be made out when it gets smaller still.
+        way = 1 if 'LR' in attributes else rng.choice([-1, 1])
+        grow = rng.uniform(math.log(1.6), math.log(2.0)) * way
         together = together + grow * _visit(rng, frames)
     apart = np.zeros(frames)
     if 'ARC' in attributes:

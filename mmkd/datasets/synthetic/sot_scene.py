@@ -26,23 +26,11 @@ from .sot_motion import (
     wander,
 )
 from .sot_plan import KINDS, ROUND_KINDS, with_implied
-from .sot_sprite import (
-    SOLID,
-    FlatSprite,
-    Layer,
-    compose,
-    cut,
-    draw,
-    random_panel,
-    random_sprite,
-    smear,
-)
+from .sot_sprite import FlatSprite, Layer, compose, draw, random_panel, random_sprite, smear
+from .sot_truth import Truth, extent, make_truth, shown_attributes
 
 ATTEMPTS = 60
-LOW_RESOLUTION = 400  # pixels of a box; OTB's and UAV123's threshold
 MIN_FRAMES = 40
-MIN_SEEN = 0.05  # of a target's pixels: fewer are no target
-NEAR = 0.3  # share of a target's pixels that POC hides at least, in some frame
 
 
 @dataclass(frozen=True)
@@ -95,27 +83,6 @@ class SOTSceneConfig:
             raise MMKDError('The number of distractors cannot be negative.')
 
 
-class Truth(NamedTuple):
-    """What is known about a video; arrays over frames. Boxes are x, y, w, h in whole pixels.
-
-    ``boxes`` enclose the visible pixels of the target and are 0, 0, 0, 0 where ``absent``;
-    ``extents`` enclose all of them, also hidden ones and ones outside of the image.
-    """
-
-    boxes: np.ndarray  # (T, 4) int
-    extents: np.ndarray  # (T, 4) int
-    visible: np.ndarray  # (T,) float, share of the target's pixels that are seen
-    inside: np.ndarray  # (T,) float, share inside of the image, hidden or not
-    occluded: np.ndarray  # (T,) bool: full_occlusion.txt
-    outside: np.ndarray  # (T,) bool: out_of_view.txt
-    blur: np.ndarray  # (T,) float, length of the motion blur in pixels
-
-    @property
-    def absent(self) -> np.ndarray:
-        """(T,) bool: there is nothing to be seen."""
-        return self.occluded | self.outside
-
-
 class Video(NamedTuple):
     """A video that is thought out but not drawn."""
 
@@ -137,7 +104,8 @@ def think_out(config: SOTSceneConfig) -> Video:
     wrong = frozenset()
     for attempt in range(ATTEMPTS):
         video = _attempt(config, attempt)
-        wrong = shown_attributes(video) ^ config.attributes
+        wrong = shown_attributes(video.truth, video.path, config.attributes)
+        wrong ^= config.attributes
         if not wrong:
             return video
     raise MMKDError(
@@ -166,7 +134,7 @@ def draw_frames(video: Video) -> Iterator[np.ndarray]:
             compose(image, draw(sprite, tuple(way[t]), (scale, scale), float(turn[t])))
         layer = video.layers[t]
         if video.truth.blur[t] > 1:
-            layer = smear(layer, tuple(_motion(path, t) * path.shutter))
+            layer = smear(layer, tuple((path.centre[t] - path.centre[t - 1]) * path.shutter))
         compose(image, layer)
         for panel, pixels in video.panels:
             compose(image, Layer(pixels, int(panel.corner[t, 0]), int(panel.corner[t, 1])))
@@ -175,59 +143,6 @@ def draw_frames(video: Video) -> Iterator[np.ndarray]:
         x, y = rng.integers(0, 64, size=2)
         part = np.ascontiguousarray(grain[y : y + config.height, x : x + config.width])
         yield cv2.add(image, part, dtype=cv2.CV_8U)
-
-
-def shown_attributes(video: Video) -> FrozenSet[str]:
-    """The attributes that a video has, measured on its truth.
-
-    IV, CM, ROT, BC and SOB are what was switched on: they follow from how it is drawn.
-    ``docs/sot_synthetic.md`` has the thresholds.
-    """
-    config, truth, path = video.config, video.truth, video.path
-    shown = {name for name in ('BC', 'SOB') if name in config.attributes}
-    extents = truth.extents.astype(float)
-    area, aspect = extents[:, 2] * extents[:, 3], extents[:, 2] / extents[:, 3]
-    size = np.sqrt(area)
-    hidden = 1 - truth.visible / np.maximum(truth.inside, 1e-9)
-    hidden = np.where(truth.inside < MIN_SEEN, 0, hidden)
-    moved = np.zeros(len(area))
-    moved[1:] = np.hypot(*np.diff(extents[:, :2] + extents[:, 2:] / 2, axis=0).T) / size[1:]
-    seen = ~truth.absent
-    pairs = np.zeros(len(area), bool)
-    pairs[1:] = seen[1:] & seen[:-1]
-    jerk = np.abs(np.diff(path.camera, n=2, axis=0)).max()
-    clear = {
-        'SV': _ratio(area / area[0]),
-        'ARC': _ratio(aspect / aspect[0]),
-        'LR': _beyond(area[seen] < LOW_RESOLUTION, area[seen] < 1.3 * LOW_RESOLUTION),
-        'FM': _beyond(moved[pairs] > 1, moved[pairs] > 0.85, least=3),
-        'OV': _beyond(truth.outside, truth.inside < 1, least=3),
-        'FOC': _beyond(truth.occluded, hidden > 0.9, least=3),
-        'POC': _beyond((hidden >= NEAR) & (hidden < 1), hidden > 0, least=2),
-        'MB': _beyond(truth.blur > np.maximum(3, 0.2 * size), truth.blur > 0, least=5),
-        'ROT': _beyond(np.abs(path.angle - path.angle[0]) > 0.5, path.angle != path.angle[0]),
-        'IV': _beyond(np.abs(path.gain - 1).max(axis=1) > 0.4, (path.gain != 1).any(axis=1)),
-        'CM': None if 0.9 < jerk < 2.5 else bool(jerk >= 2.5),
-    }
-    for name, value in clear.items():
-        # In doubt it counts as the opposite of what was wanted: such a video is not used.
-        if (name not in config.attributes) if value is None else value:
-            shown.add(name)
-    if truth.absent[0] or truth.visible[0] < 1:
-        shown.add('a hidden first frame')
-    return frozenset(shown)
-
-
-def _ratio(ratio: np.ndarray) -> bool | None:
-    extreme = np.maximum(ratio, 1 / ratio)
-    return _beyond(extreme > 2.1, extreme > 1.8, least=3)
-
-
-def _beyond(certain: np.ndarray, possible: np.ndarray, least: int = 1) -> bool | None:
-    """True: certainly has it; False: certainly has not; None: neither."""
-    if certain.sum() >= least:
-        return True
-    return None if possible.any() else False
 
 
 def _attempt(config: SOTSceneConfig, attempt: int) -> Video:
@@ -242,10 +157,10 @@ def _attempt(config: SOTSceneConfig, attempt: int) -> Video:
         draw(sprite, tuple(path.centre[t]), tuple(path.scale[t]), float(path.angle[t]))
         for t in range(config.frames)
     ]
-    extents = np.array([_box(layer.pixels[..., 3] > SOLID, layer) for layer in layers])
+    extents = np.array([extent(layer) for layer in layers])
     occluders = place_occluders(rng, config.attributes, extents, path.camera, size)
     panels = [(panel, random_panel(rng, *panel.size)) for panel in occluders]
-    truth = _truth(layers, extents, occluders, path, size)
+    truth = make_truth(layers, extents, occluders, path, size)
     return Video(config, sprite, path, layers, panels, truth, attempt)
 
 
@@ -257,48 +172,6 @@ def _base_size(rng: np.random.Generator, config: SOTSceneConfig) -> float:
         return float(rng.uniform(14, 18))
     low = max(low, 26.0)
     return float(rng.uniform(low, max(low * 1.1, high)))
-
-
-def _truth(
-    layers: List[Layer],
-    extents: np.ndarray,
-    occluders: List[Occluder],
-    path: TargetPath,
-    size: Tuple[int, int],
-) -> Truth:
-    frames = len(layers)
-    boxes = np.zeros((frames, 4), int)
-    visible, inside = np.zeros(frames), np.zeros(frames)
-    occluded, outside = np.zeros(frames, bool), np.zeros(frames, bool)
-    for t, layer in enumerate(layers):
-        solid = layer.pixels[..., 3] > SOLID
-        whole = int(solid.sum())
-        seen = np.zeros_like(solid)
-        overlap = cut(layer, size[::-1])
-        if overlap is not None:
-            seen[overlap[1]] = solid[overlap[1]]
-        inside[t] = seen.sum() / whole
-        for panel in occluders:
-            x, y = panel.corner[t] - (layer.x, layer.y)
-            if x + panel.size[0] > 0 and y + panel.size[1] > 0:
-                seen[max(0, y) : y + panel.size[1], max(0, x) : x + panel.size[0]] = False
-        visible[t] = seen.sum() / whole
-        outside[t] = inside[t] < MIN_SEEN
-        occluded[t] = visible[t] < MIN_SEEN and not outside[t]
-        if visible[t] >= MIN_SEEN:
-            boxes[t] = _box(seen, layer)
-    blur = np.array([np.hypot(*_motion(path, t)) for t in range(frames)]) * path.shutter
-    return Truth(boxes, extents, visible, inside, occluded, outside, blur)
-
-
-def _box(mask: np.ndarray, layer: Layer) -> Tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    return layer.x + x, layer.y + y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
-
-
-def _motion(path: TargetPath, t: int) -> np.ndarray:
-    return path.centre[t] - path.centre[t - 1] if t else np.zeros(2)
 
 
 def _distractors(rng: np.random.Generator, video: Video) -> list:
@@ -314,7 +187,8 @@ def _distractors(rng: np.random.Generator, video: Video) -> list:
         hue = video.sprite.hue + rng.uniform(0.25, 0.75)
         sprite = random_sprite(rng, kind, 128, hue)
         side = target * rng.uniform(0.7, 1.3)
-        way = wander(rng, size, side * rng.uniform(0.03, 0.12), config.frames)
+        # They stand on the world that the camera moves over.
+        way = wander(rng, size, side * rng.uniform(0.03, 0.12), config.frames) - path.camera
         turn = rng.uniform(-0.3, 0.3) + rng.choice([0, 0.03]) * t
         others.append((sprite, way, side / math.sqrt(np.prod(sprite.size)), turn))
     if 'SOB' in config.attributes:

@@ -113,7 +113,8 @@ def write_sot_video(folder: str, config: SOTSceneConfig, quality: int = 90) -> i
     truth = video.truth
     write_sot_annotations(part, truth.boxes, truth.occluded, truth.outside)
     np.savetxt(part / 'extent.txt', truth.extents, fmt='%d', delimiter=',')
-    np.savetxt(part / 'visibility.txt', truth.visible, fmt='%.3f')
+    shares = np.stack([truth.visible, truth.inside], axis=1)
+    np.savetxt(part / 'visibility.txt', shares, fmt='%.3f', delimiter=',')
     for number, image in enumerate(draw_frames(video), start=1):
         path = str(part / 'img' / FRAME_NAME.format(number))
         if not cv2.imwrite(path, image, [cv2.IMWRITE_JPEG_QUALITY, quality]):
