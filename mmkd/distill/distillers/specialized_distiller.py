@@ -20,9 +20,9 @@ from .guarded import GuardedDistiller
 from .lesson import check_respondent
 from .mutual import PEER, Mutual, parse_mutual
 from .pair import RESERVED, build
-from .report import describe, report_run
+from .report import report_run
 from .routing import GENERAL, Router, Specialist, parse_specialists
-from .specialized_report import report_transfer
+from .specialized_report import describe_transfers, report_transfer
 from .specialized_step import Now, Pupil, SpecializedStep
 from .step import step_samples
 from .transfer import ONE, Transfer, check_taps, parse_transfers, split_run
@@ -356,7 +356,7 @@ class SpecializedTeacherDistiller(GuardedDistiller):
             self._arrival = None
 
     def on_training_start(self) -> None:
-        for line in describe(self.report()):
+        for line in describe_transfers(self.report()):
             print_log(line, logger='current')
 
     def report(self) -> Dict[str, Any]:

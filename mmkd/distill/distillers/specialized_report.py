@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from ..teachers import Teacher
+from .report import describe
 from .transfer import ONE, Transfer
+
+_LINE = (
+    '  {name}: student {tap} ({student_channels} channels) | {teacher} {feature} '
+    '({teacher_channels} channels) | {transform} with {transform_parameters:,} parameters, {loss}, '
+    'weight {weight:g}'
+)
 
 
 def report_transfer(part: Transfer, teacher: Teacher, info: Any, weight: float) -> Dict[str, Any]:
@@ -24,17 +31,24 @@ def report_transfer(part: Transfer, teacher: Teacher, info: Any, weight: float) 
         'name': part.name,
         'tap': ', '.join(_path(*tap) for tap in part.student_taps.values()) or 'the answer',
         'student_channels': info.channels if info else '?',
-        'student_stride': f'{info.stride:g}' if info else '?',
+        # Of several inputs, each has its own.
+        'student_stride': '?',
         'teacher': part.teacher,
         'feature': feature,
         'teacher_channels': teacher.channels[name] if name else '?',
-        'teacher_stride': teacher.strides[name] if name else 0,
+        'teacher_stride': '?',
         'direction': 'student to teacher',
         'transform': 'no transform' if part.transform is None else type(part.transform).__name__,
         'transform_parameters': sum(p.numel() for p in part.parameters()),
         'loss': type(part.loss).__name__,
         'weight': weight,
     }
+
+
+def describe_transfers(report: Dict[str, Any]) -> List[str]:
+    """Lines for the log, from a report."""
+    head = describe({**report, 'pairs': []})
+    return head + [_LINE.format(**pair) for pair in report['pairs']]
 
 
 def _path(path: str, run: Any) -> str:

@@ -1,0 +1,8 @@
+# A specialist: the general teacher, trained on with the videos that have this attribute alone (SOB).
+_base_ = './general.py'
+
+train_dataloader = dict(dataset=dict(groups=['similar_object']))
+# Of work_dirs/, where the chain puts it.
+load_from = 'work_dirs/sdst/synthetic/general/epoch_4.pth'
+train_cfg = dict(max_epochs=1)
+optim_wrapper = dict(optimizer=dict(lr=3e-4))
