@@ -16,6 +16,7 @@ from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
 from .fairmot_decode import Peaks, decode_peaks, split_table, to_original
+from .fairmot_sample_losses import fairmot_sample_losses
 from .fairmot_targets import FairMOTTargets, fairmot_targets
 from .identity_loss import LOSSES_ID, embedding_scale, identity_loss, make_classifier
 
@@ -198,11 +199,17 @@ class FairMOTHead(BaseModule):
 
     # -- training -----------------------------------------------------------------------------
 
-    def loss(self, feats: Sequence[Tensor], data_samples: Sequence) -> Dict[str, Tensor]:
+    def loss(
+        self,
+        feats: Sequence[Tensor],
+        data_samples: Sequence,
+        targets: Optional[FairMOTTargets] = None,
+    ) -> Dict[str, Tensor]:
         """Args:
             feats: The neck's output.
             data_samples: One per image, with ``gt_instances`` of ``bboxes`` (k, 4) xyxy in input
                 pixels, ``labels`` (k,) and, unless identities are unknown, ``instances_id`` (k,).
+            targets: Theirs, if they are made already.
 
         Returns:
             ``loss_det`` and ``loss_id``, whose sum is trained, and the logged raw terms
@@ -210,7 +217,8 @@ class FairMOTHead(BaseModule):
             ``id_focal``).
         """
         outputs = self(feats)
-        targets = self.get_targets(data_samples, tuple(outputs['heatmap'].shape[-2:]))
+        if targets is None:
+            targets = self.get_targets(data_samples, tuple(outputs['heatmap'].shape[-2:]))
         return self.loss_by_targets(outputs, targets)
 
     @uncompiled
@@ -268,6 +276,12 @@ class FairMOTHead(BaseModule):
             'det_offset': det_offset.detach(),
             raw_id: id_term.detach(),
         }
+
+    def sample_losses(self, outputs: Dict[str, Tensor], targets: FairMOTTargets) -> Tensor:
+        """(N,): the detection loss of each image; see :func:`fairmot_sample_losses`."""
+        return fairmot_sample_losses(
+            outputs, targets, self.loss_heatmap, self.loss_ltrb, self.loss_offset
+        )
 
     def _identity_loss(self, embedding: Tensor, ids: Tensor) -> Tuple[Tensor, Tensor]:
         """:func:`identity_loss` of the scaled, normalised embeddings.

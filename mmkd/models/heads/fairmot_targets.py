@@ -47,6 +47,28 @@ class FairMOTTargets(NamedTuple):
     ids: Tensor
     valid: Tensor
 
+    def index(self, rows: Tensor) -> FairMOTTargets:
+        """Targets of a part of the images, in that order.
+
+        Args:
+            rows: (n,) long, images, each once, on the targets' device.
+
+        Returns:
+            The same K objects, of which those of other images train nothing (``valid`` 0, ``ids``
+            -1): leaving them out would make the host wait for their number.
+        """
+        # What a tuple calls index() is the place of a value, which nobody asks of tensors.
+        numbers = torch.arange(len(rows), device=rows.device)
+        place = torch.full((len(self.heatmap),), -1, device=rows.device)
+        image = place.index_copy_(0, rows, numbers).index_select(0, self.batch_index)
+        kept = image >= 0
+        return self._replace(
+            heatmap=self.heatmap.index_select(0, rows),
+            batch_index=image.clamp(min=0),
+            ids=self.ids.masked_fill(~kept, -1),
+            valid=self.valid * kept,
+        )
+
 
 def gaussian_radius(height: Tensor, width: Tensor, min_overlap: float) -> Tensor:
     """Radius within which a shifted box still overlaps the true one by ``min_overlap``.

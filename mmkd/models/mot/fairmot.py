@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
+import torch
 from mmtrack.models.mot import BaseMultiObjectTracker
 from torch import Tensor
 
 from mmkd.distill.uncompiled import uncompiled
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
+
+from ..heads.fairmot_targets import FairMOTTargets
 
 
 @MODELS.register_module()
@@ -25,7 +28,14 @@ class FairMOT(BaseMultiObjectTracker):
         tracker: Config of the tracker; without one the model detects only.
         data_preprocessor: Config of mmtrack's TrackDataPreprocessor.
         init_cfg: mmengine's initialisation config.
+
+    Attributes:
+        response_taps: Where a distiller reads its answer; with :meth:`sample_targets`,
+            :meth:`sample_losses` and :meth:`response_masks` it is a
+            :class:`mmkd.distill.response.Respondent`.
     """
+
+    response_taps = {name: f'head[{name}]' for name in ('heatmap', 'ltrb', 'offset', 'embedding')}
 
     def __init__(
         self,
@@ -79,13 +89,68 @@ class FairMOT(BaseMultiObjectTracker):
         return img[:, 0]
 
     def loss(
-        self, inputs: Dict[str, Tensor], data_samples: Sequence, **kwargs
+        self,
+        inputs: Dict[str, Tensor],
+        data_samples: Sequence,
+        targets: Optional[FairMOTTargets] = None,
+        **kwargs,
     ) -> Dict[str, Tensor]:
         """Args:
         inputs: ``img`` (N, 1, 3, H, W) float.
         data_samples: N samples; see :meth:`FairMOTHead.loss`.
+        targets: Those of :meth:`sample_targets`; made here by default.
         """
-        return self.head.loss(self.extract_feat(self._images(inputs)), data_samples)
+        return self.head.loss(self.extract_feat(self._images(inputs)), data_samples, targets)
+
+    # For distillers that compare answers.
+
+    def sample_targets(
+        self, data_samples: Sequence, device: Optional[torch.device] = None
+    ) -> FairMOTTargets:
+        """Targets of a batch, before any network has run.
+
+        Args:
+            data_samples: N samples as the data preprocessor leaves them: ``gt_instances`` (see
+                :meth:`FairMOTHead.loss`) and ``batch_input_shape`` (h, w).
+            device: Where the targets are wanted; None: where the boxes are.
+
+        Raises:
+            MMKDError: Nobody says how large the input is.
+        """
+        targets = self.head.get_targets(data_samples, self._map_size(data_samples))
+        if device is None:
+            return targets
+        return FairMOTTargets(*(value.to(device, non_blocking=True) for value in targets))
+
+    def _map_size(self, data_samples: Sequence) -> Tuple[int, int]:
+        metainfo = data_samples[0].metainfo if len(data_samples) else {}
+        size = metainfo.get('batch_input_shape')
+        if size is None:
+            raise MMKDError(
+                'FairMOT samples targets for an input of batch_input_shape, which '
+                "TrackDataPreprocessor writes into each sample's metainfo; found "
+                f'{sorted(metainfo) or "nothing"}.'
+            )
+        # A clip of several frames has a list; they are of one size.
+        height, width = size[0] if isinstance(size, list) else size
+        return tuple(-(-int(side) // self.head.stride) for side in (height, width))
+
+    def sample_losses(self, outputs: Dict[str, Tensor], targets: FairMOTTargets) -> Tensor:
+        """The detection loss of each image, of this model's maps or of another's.
+
+        Args:
+            outputs: Maps by the names of :attr:`response_taps`; the embedding is not read.
+            targets: Of the same images.
+
+        Returns:
+            (N,) float32; see :func:`mmkd.models.heads.fairmot_sample_losses.fairmot_sample_losses`
+            for how it differs from the batch's loss.
+        """
+        return self.head.sample_losses(outputs, targets)
+
+    def response_masks(self, targets: FairMOTTargets) -> Dict[str, Tensor]:
+        """Nothing: FairMOT has no anchors of which some would count."""
+        return {}
 
     def predict(
         self, inputs: Dict[str, Tensor], data_samples: Sequence, rescale: bool = True, **kwargs

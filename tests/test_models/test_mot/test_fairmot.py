@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
+from mmkd.distill.taps import Tap, TapRecorder
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 from tests.toy import toy_fairmot
@@ -112,3 +113,50 @@ def test_several_frames_per_sample_are_refused_with_the_remedy():
 def test_the_head_reads_as_many_channels_as_the_neck_gives():
     model = build()
     assert model.head.heatmap[0].in_channels == model.neck.out_channels
+
+
+# What a distiller asks of it.
+
+
+def test_targets_are_sampled_before_the_network_runs():
+    model = build()
+    data = model.data_preprocessor(batch(), True)
+    targets = model.sample_targets(data['data_samples'], torch.device('cpu'))
+    assert targets.heatmap.shape == (2, 1, HEIGHT // 4, WIDTH // 4)
+    torch.manual_seed(1)
+    given = model.loss(**data, targets=targets)
+    torch.manual_seed(1)
+    made = model.loss(**data)
+    # BatchNorm's batch statistics are the same in both.
+    for name, value in made.items():
+        torch.testing.assert_close(given[name], value)
+    same = model(**data, mode='loss', targets=targets)
+    assert set(same) == set(made)
+
+
+def test_its_answers_are_compared_image_by_image():
+    model = build().eval()
+    data = model.data_preprocessor(batch(3), True)
+    targets = model.sample_targets(data['data_samples'])
+    recorder = TapRecorder([Tap(model, path) for path in model.response_taps.values()])
+    with recorder.record(model):
+        losses = model.loss(**data, targets=targets)
+    outputs = {name: recorder.get(path) for name, path in model.response_taps.items()}
+    found = model.sample_losses(outputs, targets)
+    assert found.shape == (3,)
+    raw = losses['det_heatmap'] + losses['det_ltrb'] + losses['det_offset']
+    # FairMOT adds 1e-4 to the number of coordinates.
+    torch.testing.assert_close(found.mean().detach(), raw, atol=1e-4, rtol=0)
+    part = {name: value[1:2] for name, value in outputs.items()}
+    alone = model.sample_losses(part, targets.index(torch.tensor([1])))
+    torch.testing.assert_close(alone, found[1:2])
+    assert model.response_masks(targets) == {}
+
+
+def test_targets_need_the_size_of_the_input():
+    model = build()
+    samples = batch()['data_samples']
+    with pytest.raises(MMKDError, match="batch_input_shape.*found .'frame_id', 'img_shape'"):
+        model.sample_targets(samples)
+    samples[0].set_metainfo(dict(batch_input_shape=[(62, 95), (62, 95)]))
+    assert model.sample_targets(samples).heatmap.shape == (2, 1, 16, 24)
