@@ -11,6 +11,7 @@ _PARTS = {
     'fairmot': 'a FairMOT tracker',
     'centernet': 'a CenterNet detector',
     'backbone': 'the backbone alone',
+    'siamrpn': 'a SiamRPN++ tracker',
 }
 
 
