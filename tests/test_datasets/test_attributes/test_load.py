@@ -240,7 +240,22 @@ def test_what_is_not_there(tmp_path):
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason='no samples of LaSOT beside the repository')
 def test_lasots_own_files():
     table = load_attributes(str(SAMPLES))
-    order = 'IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC'.split()
+    order = [
+        'IV',
+        'POC',
+        'DEF',
+        'MB',
+        'CM',
+        'ROT',
+        'BC',
+        'VC',
+        'SV',
+        'FOC',
+        'FM',
+        'OV',
+        'LR',
+        'ARC',
+    ]
     for path in (SAMPLES / 'att').iterdir():
         values = path.read_text().split(',')
         assert table.of(path.stem) == tuple(n for n, v in zip(order, values) if int(v))

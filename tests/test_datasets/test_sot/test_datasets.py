@@ -392,3 +392,22 @@ def test_missing_files_are_named(root):
         data.get_ann_infos_from_video(0)
     with pytest.raises(MMKDError, match=r'list of videos .* does not exist. Make it with: python'):
         LaSOTDataset(**lasot_config(root, ann_file='x.txt'))
+
+
+def test_workers_draw_what_their_seed_says(root):
+    from functools import partial
+
+    from mmengine.dataset import worker_init_fn
+    from torch.utils.data import DataLoader
+
+    data = LaSOTDataset(**lasot_config(root, pipeline=TRAIN_PIPELINE[:1]))
+
+    def draw(seed):
+        init = partial(worker_init_fn, num_workers=2, rank=0, seed=seed)
+        loader = DataLoader(
+            data, batch_size=None, sampler=[0, 1, 2] * 4, num_workers=2, worker_init_fn=init
+        )
+        return [(pair['video_id'], pair['frame_id']) for pair in loader]
+
+    assert draw(5) == draw(5)
+    assert draw(5) != draw(6)
