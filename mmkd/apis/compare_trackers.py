@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
@@ -106,12 +107,13 @@ def add_costs(
     """Adds parameters, multiply-accumulates and frames per second, timed in turns in one run.
 
     Args:
-        result: What :func:`compare` returned; gets an entry 'costs', ``{arm: numbers}``.
-        configs: ``{arm: config}``; arms may be left out.
-        settings: For :func:`mmkd.apis.benchmark_sot.benchmark`, such as ``device``.
+        result: What :func:`compare` returned; gets an entry 'costs', what
+            :func:`mmkd.apis.benchmark_sot.benchmark` returns, its trackers named as the arms.
+        configs: ``{arm: config}``; arms may be left out. Ratios are to the first.
+        settings: For :class:`mmkd.apis.benchmark_sot.Settings`, such as ``device`` and ``rounds``.
 
     Raises:
-        MMKDError: If there is no such arm, or a config cannot be built.
+        MMKDError: If there is no such arm or setting, or a config cannot be built.
     """
     for name in configs:
         if name not in result['arms']:
@@ -119,10 +121,16 @@ def add_costs(
                 f'There is no arm {name!r} for a config. {nearest(name, result["arms"])}'
             )
     # Only here: it builds models, and the rest runs without.
-    from .benchmark_sot import benchmark
+    from .benchmark_sot import Settings, benchmark
 
-    costs = benchmark([str(config) for config in configs.values()], **settings)
-    result['costs'] = dict(zip(configs, costs))
+    known = {field.name for field in fields(Settings)} - {'configs'}
+    for name in settings:
+        if name not in known:
+            raise MMKDError(f'The benchmark has no setting {name!r}. {nearest(name, known)}')
+    costs = benchmark(Settings(configs=[str(path) for path in configs.values()], **settings))
+    for name, tracker in zip(configs, costs['trackers']):
+        tracker['name'] = name
+    result['costs'] = costs
     return result
 
 

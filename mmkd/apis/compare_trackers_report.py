@@ -32,7 +32,10 @@ def as_markdown(result: Dict[str, Any], metrics: Sequence[str] = METRICS) -> str
         if lines:
             parts.append('\n'.join(f'- {line}' for line in lines))
     if result.get('costs'):
-        parts += ['### Cost', _table(_cost_rows(result['costs']))]
+        # Only here: it builds models, and the rest runs without.
+        from .benchmark_sot import as_markdown as costs_as_markdown
+
+        parts += ['### Cost', costs_as_markdown(result['costs'])]
     parts.append(_method(result))
     return '\n\n'.join(parts) + '\n'
 
@@ -148,33 +151,6 @@ def _summary(result: Dict[str, Any], metric: str) -> List[str]:
             f'above 0 on {above}, below 0 on {below}.'
         )
     return lines
-
-
-def _cost_rows(costs: Dict[str, Dict[str, Any]]) -> List[List[str]]:
-    """Parameters, multiply-accumulates, fps, and each as a multiple of the first arm's."""
-    first = next(iter(costs.values()))
-    columns = [
-        (key, title, unit, digits, inverse)
-        for key, title, unit, digits, inverse in (
-            ('params', 'params (M)', 1e6, 2, True),
-            ('macs', 'GMACs per frame', 1e9, 2, True),
-            ('fps', 'fps', 1, 1, False),
-        )
-        if first.get(key)
-    ]
-    name = next(iter(costs))
-    rows = [['', *(cell for c in columns for cell in (c[1], f'/ {name}'))]]
-    for arm, cost in costs.items():
-        cells = [arm]
-        for key, _, unit, digits, _ in columns:
-            value = cost.get(key)
-            cells += (
-                ['', '']
-                if value is None
-                else [f'{value / unit:.{digits}f}', f'{value / first[key]:.2f}x']
-            )
-        rows.append(cells)
-    return rows
 
 
 def _method(result: Dict[str, Any]) -> str:

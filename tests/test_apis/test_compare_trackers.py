@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-import types
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ from mmkd.apis.compare_trackers_report import as_markdown, write_comparison
 from mmkd.errors import MMKDError
 from mmkd.evaluation.attribute_sot_curves import METRICS, THRESHOLDS
 from mmkd.evaluation.attribute_sot_results import SOTResults, VideoResult, write_results
+from tests.toy import REPO
 
 ATTRIBUTES = {
     'a-1': ('POC', 'FM'),
@@ -273,23 +272,56 @@ def test_too_few_attributes_for_a_radar_plot(results, tmp_path):
 def test_costs_come_from_one_run_of_all_configs(files, monkeypatch):
     calls = []
 
-    def benchmark(configs, **settings):
-        calls.append((configs, settings))
-        return [
-            {'params': 50e6, 'macs': 40e9, 'fps': 20.0},
-            {'params': 5e6, 'macs': 4e9, 'fps': 110.0},
-        ][: len(configs)]
+    def benchmark(settings):
+        calls.append(settings)
+        rest = {'macs': 4e9, 'fewer_macs': 1.0, 'weights': 'random', 'ms': {'median': 50.0}}
+        return {
+            'settings': {**asdict(settings)},
+            'machine': {'device': 'this one', 'threads': 1, 'torch': '2'},
+            'trackers': [
+                {
+                    'name': 'r50',
+                    'params': 50e6,
+                    'compression': 1.0,
+                    'fps': 20,
+                    'speed': 1.0,
+                    **rest,
+                },
+                {
+                    'name': 'al',
+                    'params': 5e6,
+                    'compression': 10.0,
+                    'fps': 110,
+                    'speed': 5.5,
+                    **rest,
+                },
+            ],
+        }
 
-    fake = types.ModuleType('mmkd.apis.benchmark_sot')
-    fake.benchmark = benchmark
-    monkeypatch.setitem(sys.modules, 'mmkd.apis.benchmark_sot', fake)
+    monkeypatch.setattr('mmkd.apis.benchmark_sot.benchmark', benchmark)
     result = compare(load_arms(files), resamples=100)
     assert '### Cost' not in as_markdown(result)
-    add_costs(result, {'teacher': 'r50.py', 'sdst': 'alex.py'}, device='cpu')
-    assert calls == [(['r50.py', 'alex.py'], {'device': 'cpu'})]
-    assert result['costs']['sdst']['fps'] == 110
-    line = next(x for x in as_markdown(result).splitlines() if x.startswith('| sdst  '))
-    cells = [cell.strip() for cell in line.strip('|').split('|')]
-    assert cells == ['sdst', '5.00', '0.10x', '4.00', '0.10x', '110.0', '5.50x']
+    add_costs(result, {'teacher': 'r50.py', 'sdst': 'alex.py'}, rounds=2)
+    assert [call.configs for call in calls] == [['r50.py', 'alex.py']]
+    assert (calls[0].rounds, calls[0].device) == (2, 'cpu')
+    line = next(x for x in as_markdown(result).splitlines() if '10.00x' in x)
+    assert line.startswith('| sdst |')
+    assert '5.50x' in line
+    json.dumps(result)
     with pytest.raises(MMKDError, match="no arm 'x' for a config"):
         add_costs(result, {'x': 'x.py'})
+    with pytest.raises(MMKDError, match="no setting 'round'. Did you mean 'rounds'"):
+        add_costs(result, {'sdst': 'x.py'}, round=3)
+
+
+@pytest.mark.slow
+def test_costs_of_a_real_config(files):
+    """The benchmark's own interface; a fake above would not see it change."""
+    config = 'configs/sot/siamese_rpn/siamese-rpn_alexnet_8xb16-50e_imagenetvid-imagenetdet-coco'
+    path = str(REPO / f'{config}_test-lasot.py')
+    result = compare(load_arms(files), resamples=100)
+    add_costs(result, {'sdst': path}, rounds=1, frames=1, warmup=0, size=(240, 320), box=(40, 40))
+    line = next(x for x in as_markdown(result).splitlines() if x.startswith('| sdst |'))
+    cells = [cell.strip() for cell in line.strip('|').split('|')]
+    assert float(cells[1]) > 1
+    assert float(cells[6]) > 0

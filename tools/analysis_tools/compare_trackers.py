@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Sequence
 
+import torch
+from mmengine.config import DictAction
+
 from mmkd.apis.compare_trackers import METRICS, OVERALL, add_costs, compare, draw, load_arms
 from mmkd.apis.compare_trackers_report import as_markdown, check_free, outputs, write_comparison
 from mmkd.errors import MMKDError
@@ -71,6 +74,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', help='where to time; default: a GPU if there is one')
     parser.add_argument(
+        '--speed-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings of that benchmark, e.g. rounds=9 clock=cpu (tools/analysis_tools/'
+        'benchmark_sot.py has them all)',
+    )
+    parser.add_argument(
         '--out', metavar='PREFIX', help='write PREFIX.md, PREFIX.csv and PREFIX.json'
     )
     parser.add_argument('--force', action='store_true', help='replace files of --out')
@@ -124,7 +136,8 @@ def main() -> None:
     differences = [tuple(pair) for pair in args.difference] if args.difference else None
     result = compare(arms, differences, args.resamples, args.level, args.seed)
     if configs:
-        add_costs(result, configs, **({'device': args.device} if args.device else {}))
+        device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        add_costs(result, configs, **{'device': device, **args.speed_options})
     print(as_markdown(result, args.metrics))
     if args.out:
         for path in write_comparison(args.out, result, args.metrics, args.force):
