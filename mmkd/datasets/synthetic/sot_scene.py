@@ -134,7 +134,8 @@ def draw_frames(video: Video) -> Iterator[np.ndarray]:
             compose(image, draw(sprite, tuple(way[t]), (scale, scale), float(turn[t])))
         layer = video.layers[t]
         if video.truth.blur[t] > 1:
-            layer = smear(layer, tuple((path.centre[t] - path.centre[t - 1]) * path.shutter))
+            way = path.centre[t] - path.centre[t - 1]
+            layer = smear(layer, tuple(way * video.truth.blur[t] / np.hypot(*way)))
         compose(image, layer)
         for panel, pixels in video.panels:
             compose(image, Layer(pixels, int(panel.corner[t, 0]), int(panel.corner[t, 1])))

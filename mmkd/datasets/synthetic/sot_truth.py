@@ -15,6 +15,7 @@ MIN_SEEN = 0.05  # share of a target's pixels: fewer are no target
 # LaSOT's definitions; LaSOT's images are larger than ours, so low resolution is OTB's.
 RULES = replace(LASOT, low_resolution=400.0, partial=0.25, full=1 - MIN_SEEN)
 NEAR = 0.3  # a video with POC has frames in which at least this share is hidden
+MAX_BLUR = 0.5  # length of the motion blur at most, in sizes of the target
 JERK = (0.9, 2.5)  # pixels per frame and frame: the camera's change of speed without and with CM
 TURN = 0.5  # radians that a target with ROT turns at least
 GAIN = 0.4  # change of brightness that IV has at least
@@ -87,6 +88,8 @@ def make_truth(
     outside = inside < MIN_SEEN
     blur = np.zeros(frames)
     blur[1:] = np.hypot(*np.diff(path.centre, axis=0).T) * path.shutter
+    # Smeared over more, a target is a shade that no box fits.
+    blur = np.minimum(blur, MAX_BLUR * np.sqrt(extents[:, 2] * extents[:, 3]))
     return Truth(boxes, extents, visible, inside, (visible < MIN_SEEN) & ~outside, outside, blur)
 
 
