@@ -3,8 +3,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mmkd.distill.losses import TargetResponseDistillLoss
+from mmkd.distill.losses.target_response import _correlate
 from mmkd.errors import MMKDError
 from mmkd.registry import MODELS
 
@@ -175,6 +177,14 @@ def test_templates_of_any_middle(centre):
     ]
     found = loss(student, teacher, reduction='sample')
     assert found.tolist() == pytest.approx(expected, rel=1e-10)
+
+
+def test_correlates_as_a_convolution_of_each_sample():
+    generator = torch.Generator().manual_seed(3)
+    search = torch.randn(N, 5, 8, 9, generator=generator, dtype=torch.float64)
+    kernel = torch.randn(N, 5, 3, 4, generator=generator, dtype=torch.float64)
+    expected = [F.conv2d(x[None], z[None]) for x, z in zip(search, kernel)]
+    torch.testing.assert_close(_correlate(search, kernel), torch.cat(expected))
 
 
 def test_strides_may_differ():
