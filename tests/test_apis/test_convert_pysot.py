@@ -61,7 +61,8 @@ def ours(arch, state, z, x, **options):
 def test_maps_are_pysots(case):
     arch, state, z, x, cls, loc = case
     _, report, our_cls, our_reg = ours(arch, state, z, x, anchors='pysot')
-    assert 0.1 < cls.std() < 30 and 0.1 < loc.std() < 30  # there is something to compare
+    assert 0.1 < cls.std() < 30
+    assert 0.1 < loc.std() < 30
     assert (our_cls - cls).abs().max() < 1e-6
     assert (our_reg - loc).abs().max() < 1e-6
     assert report.rewritten == {}
@@ -93,7 +94,8 @@ def test_without_rewriting_boxes_would_be_too_high():
     base = build_model(ALEX).head.anchor_generator.base_anchors[0]
     ours = base[:, 2:] - base[:, :2]
     assert theirs.tolist() == [[104, 32], [88, 40], [64, 64], [40, 80], [32, 96]]
-    assert (ours[:3] == theirs[:3]).all() and (ours[:, 0] == theirs[:, 0]).all()
+    assert (ours[:3] == theirs[:3]).all()
+    assert (ours[:, 0] == theirs[:, 0]).all()
     assert ours[3:].tolist() == [[40, 88], [32, 104]]
 
 
@@ -107,7 +109,19 @@ def test_every_key_is_taken(case):
         == sorted(build_model(arch).state_dict())
     )
     assert not (
-        report.extra or report.missing or report.left_out or report.filled or report.dropped
+        report.extra
+    )
+    assert not (
+        report.missing
+    )
+    assert not (
+        report.left_out
+    )
+    assert not (
+        report.filled
+    )
+    assert not (
+        report.dropped
     )
     for key, target in report.mapped.items():
         if target not in report.rewritten:
@@ -159,7 +173,8 @@ def test_an_unknown_key_is_an_error(alex, key):
     with pytest.raises(MMKDError, match=f'unknown here.*{key}'):
         convert_state_dict(state)
     converted, report = convert_state_dict(state, allow_extra=True)
-    assert report.extra == [key] and len(converted) == len(alex)
+    assert report.extra == [key]
+    assert len(converted) == len(alex)
 
 
 def test_a_missing_key_is_an_error(alex):
@@ -212,7 +227,8 @@ def test_a_file_is_written_whole_and_says_what_it_is(alex, tmp_path):
     meta = content['meta']
     assert (meta['arch'], meta['anchors'], meta['source_epoch']) == (ALEX, 'mmtrack', 19)
     build_model(ALEX).load_state_dict(content['state_dict'], strict=True)
-    assert 'head.reg_heads' in report.text() and 'rewritten' in report.text()
+    assert 'head.reg_heads' in report.text()
+    assert 'rewritten' in report.text()
     with pytest.raises(MMKDError, match='--force'):
         convert_checkpoint(str(source), str(target))
     with pytest.raises(MMKDError, match='source itself'):
