@@ -25,7 +25,9 @@ class OTB100Dataset(AttributeVideos, mmtrack.datasets.OTB100Dataset):
     """
 
     framename_template = '%04d.jpg'
-    converter = 'python tools/dataset_converters/gen_otb100_infos.py --input <OTB100> --output <folder of lists>'
+    converter = (
+        'python tools/dataset_converters/gen_otb100_infos.py --input <OTB100> --output <lists>'
+    )
 
     def frame_name(self, info: VideoInfo) -> str:
         """Board's numbers have five digits."""
