@@ -17,6 +17,9 @@ from mmkd.apis.experiment import (
 )
 from mmkd.errors import MMKDError
 
+# Metrics that write their tables to a prefix.
+SCORED = ('MOTMetric', 'AttributeSOTMetric')
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -57,11 +60,11 @@ def add_outputs(cfg: Config, scores: Optional[str], tracks_dir: Optional[str]) -
     evaluators = cfg.test_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
     if scores:
-        writers = [item for item in evaluators if item.type in ('mmkd.MOTMetric', 'MOTMetric')]
+        writers = [item for item in evaluators if item.type.split('.')[-1] in SCORED]
         if not writers:
             raise MMKDError(
-                '--scores is written by mmkd.MOTMetric, but the config is scored by '
-                f'{", ".join(item.type for item in evaluators)}.'
+                f'--scores is written by mmkd.{" and mmkd.".join(SCORED)}, but the config is '
+                f'scored by {", ".join(item.type for item in evaluators)}.'
             )
         writers[0].outfile_prefix = scores
     if tracks_dir:

@@ -14,6 +14,8 @@ GENERAL = 'general'
 EVERY = 'all'
 # What datasets write into a sample's metainfo: their own names, and the common groups.
 ATTRIBUTE_KEYS = ('attributes', 'attribute_groups')
+# A mixture of data sets may have a few batches of those without attributes.
+PATIENCE = 5
 _KEYS = ('teacher', 'attributes', 'weight', 'response')
 
 
@@ -95,6 +97,8 @@ class Router:
             name: None if each.attributes is None else frozenset(each.attributes)
             for name, each in specialists.items()
         }
+        # Batches in a row without a sample that says anything; None once there was one.
+        self._blind: Optional[int] = 0
 
     def __call__(self, data_samples: Optional[Sequence], count: int) -> Dict[str, List[int]]:
         """Args:
@@ -104,21 +108,17 @@ class Router:
         Returns:
             Specialist's name to the numbers of its samples, ascending.
 
+        Samples of data sets without attributes, mixed with others, have none.
+
         Raises:
-            MMKDError: The samples do not say what their attributes are.
+            MMKDError: No sample of the first :data:`PATIENCE` batches says what its attributes are.
         """
         if all(wanted is None for wanted in self._wanted.values()):
             return {name: list(range(count)) for name in self._wanted}
         found = [_attributes(sample) for sample in data_samples or ()]
-        if len(found) != count or all(each is None for each in found):
-            raise MMKDError(
-                'Specialists are chosen by the attributes of a sample, but the data samples have '
-                f'neither {" nor ".join(map(repr, ATTRIBUTE_KEYS))} in their metainfo. Give the '
-                "dataset a table, as in dict(type='mmkd.LaSOTDataset', attributes=...), or the "
-                "pipeline dict(type='mmkd.AddAttributes', ...), and list these keys in "
-                "meta_keys of PackTrackInputs; or write attributes='all' for a specialist of "
-                'everything.'
-            )
+        if len(found) != count:
+            raise MMKDError(f'{count} samples have the attributes of {len(found)} data samples.')
+        self._look(found)
         return {
             name: [
                 number
@@ -127,6 +127,22 @@ class Router:
             ]
             for name, wanted in self._wanted.items()
         }
+
+    def _look(self, found: List[Optional[frozenset]]) -> None:
+        if self._blind is None:
+            return
+        if any(each is not None for each in found):
+            self._blind = None
+            return
+        self._blind += 1
+        if self._blind >= PATIENCE:
+            raise MMKDError(
+                'Specialists are chosen by the attributes of a sample, but no data sample of '
+                f'{self._blind} batches has {" or ".join(map(repr, ATTRIBUTE_KEYS))} in its '
+                "metainfo. Give the dataset a table, as in dict(type='mmkd.LaSOTDataset', "
+                "attributes=...), or the pipeline dict(type='mmkd.AddAttributes', ...); or write "
+                "attributes='all' for a specialist of everything."
+            )
 
 
 def _attributes(sample: Any) -> Optional[frozenset]:

@@ -1,4 +1,4 @@
-# A specialist: the general teacher, trained on with the videos that have this attribute alone (FM).
+# A specialist: the general teacher, trained on with the videos alone that have it (FM).
 _base_ = './general.py'
 
 train_dataloader = dict(dataset=dict(groups=['fast_motion']))

@@ -1,4 +1,4 @@
-# A specialist: the general teacher, trained on with the videos that have this attribute alone (POC, FOC).
+# A specialist: the general teacher, trained on with the videos alone that have it (POC, FOC).
 _base_ = './general.py'
 
 train_dataloader = dict(dataset=dict(groups=['occlusion']))

@@ -1,4 +1,4 @@
-# A specialist: the general teacher, trained on with the videos that have this attribute alone (SOB).
+# A specialist: the general teacher, trained on with the videos alone that have it (SOB).
 _base_ = './general.py'
 
 train_dataloader = dict(dataset=dict(groups=['similar_object']))

@@ -1,0 +1,4 @@
+# LR: 520 of LaSOT's 1,120 training videos.
+_base_ = './specialist.py'
+
+train_dataloader = dict(dataset=dict(groups=['low_resolution']))

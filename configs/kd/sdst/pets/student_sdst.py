@@ -1,0 +1,13 @@
+# The student with the general teacher and two specialists.
+_base_ = './student_general.py'
+
+_teacher_ = dict(type='mmkd.BatchTeacher', config='configs/kd/sdst/pets/general.py', dtype='auto')
+_place_ = 'work_dirs/sdst/pets/specialist_'
+model = dict(
+    specialists=dict(
+        occlusion=dict(teacher=dict(**_teacher_, weights=f'{_place_}occlusion/epoch_1.pth')),
+        scale_variation=dict(
+            teacher=dict(**_teacher_, weights=f'{_place_}scale-variation/epoch_1.pth')
+        ),
+    ),
+)
