@@ -72,7 +72,8 @@ class AdaptiveHardLoss(DistillLoss):
         if 'none' in found or found[0] != found[1] or len(found[0]) != 1:
             raise MMKDError(
                 'AdaptiveHardLoss compares the task losses (N,) of the student and the teacher, '
-                f'which a distiller gives in response=, but found {found[0]} and {found[1]}.'
+                f'which a SpecializedTeacherDistiller gives in response=, but found {found[0]} and '
+                f'{found[1]}.'
             )
         with exact(losses[0]):
             own, theirs = (at_least_float32(x) for x in losses)

@@ -73,8 +73,9 @@ class AnchorLoss(DistillLoss):
         if mask is None:
             raise MMKDError(
                 f'{owner} with places={self.places!r} looks at the anchors that are {name} for the '
-                f"student's task, but its response has no {name!r}. A model gives it by "
-                "response_masks; places='all' does without."
+                f"student's task, but its response has no {name!r}. In a "
+                "SpecializedTeacherDistiller a model gives it by response_masks; places='all' does "
+                'without.'
             )
         if tuple(mask.shape) != wanted:
             raise MMKDError(

@@ -266,7 +266,9 @@ def _check(student: Any, teacher: Any, mask: Optional[Tensor]) -> None:
             found = ', '.join(map(repr, side)) if isinstance(side, dict) else type(side).__name__
             raise MMKDError(
                 f'{owner} compares dict(template=(N, C, h, w), search=(N, C, H, W)) of both '
-                f'networks, but {missing[0]!r} is missing: got {found or "nothing"}.'
+                f'networks, but {missing[0]!r} is missing: got {found or "nothing"}. In transfers '
+                "of a SpecializedTeacherDistiller that is student=dict(template='neck[0]@0', "
+                "search='neck[0]@1')."
             )
     shapes = {
         f'{whose} {name}': tuple(side[name].shape)
