@@ -1,4 +1,4 @@
-"""ResNet of Siamese trackers: mmtrack's at depth 50, PySOT's at 18 and 34, torchvision's weights."""
+"""ResNet of Siamese trackers: mmtrack's at depth 50, PySOT's at 18 and 34, ImageNet weights."""
 
 from __future__ import annotations
 
