@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Mapping, Sequence
+from typing import List, Mapping, Sequence
 
 import numpy as np
 
@@ -88,6 +88,6 @@ def _score(curve: np.ndarray, steps: np.ndarray, at: float | None) -> float:
     return float(curve.mean()) if at is None else float(np.interp(at, steps, curve))
 
 
-def _line_styles(count: int) -> Dict[int, str]:
+def _line_styles(count: int) -> List[str]:
     """Solid while colours differ, then dashed and so on."""
     return [_STYLES[i // 7 % len(_STYLES)] for i in range(count)]
