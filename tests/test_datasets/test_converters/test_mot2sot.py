@@ -104,6 +104,19 @@ def test_gaps_are_occlusion_inside_and_out_of_view_at_the_border():
     assert 'FOC' not in second.attributes
 
 
+def test_a_gap_that_ends_at_the_border_is_out_of_view():
+    rows = walk(1, 0, 10) + walk(1, 15, 30, x=0)
+    (video,) = cut_videos([mot(rows, 30)], Cut(split='train', min_frames=5))
+    assert np.flatnonzero(video.outside).tolist() == [10, 11, 12, 13, 14]
+
+
+def test_by_tracks_each_track_is_where_it_has_more_frames():
+    source = mot(walk(1, 10, 70) + walk(2, 40, 100, x=300) + walk(3, 0, 100, x=20, step=1), 100)
+    cut = Cut(split='tracks', test_share=0.4, min_frames=5)
+    found = {video.name: len(video.images) for video in cut_videos([source], cut)}
+    assert found == {'seq-t1-train1': 50, 'seq-t2-test1': 40, 'seq-t3-train1': 60}
+
+
 def test_a_long_gap_makes_two_videos_and_a_short_piece_none():
     rows = walk(1, 0, 30) + walk(1, 50, 80) + walk(1, 99, 104)
     found = cut_videos([mot(rows, 104)], Cut(split='train', max_gap=18))
