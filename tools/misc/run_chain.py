@@ -1,6 +1,6 @@
 """Runs a table of trainings that build on each other, and goes on where it stopped.
 
-    tools/sdst.sh configs/kd/sdst/synthetic/chain.py 1
+    tools/sdst.sh configs/kd/sdst/synthetic/sdst_synthetic_chain.py 1
 
 For each run of the table: train (resumed if a checkpoint is there), then test; at the end the
 comparison that the table asks for. What is done is not done again. A run is done when its folder

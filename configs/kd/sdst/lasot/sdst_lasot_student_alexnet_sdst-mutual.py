@@ -1,6 +1,6 @@
 # Two students that also learn from each other, the second one narrower; its weights are in the
 # checkpoint under distill.peer.
-_base_ = ['./student_alexnet_sdst.py', '../_base_/peer_alexnet-w050.py']
+_base_ = ['./sdst_lasot_student_alexnet_sdst.py', '../_base_/peer_alexnet-w050.py']
 
 model = dict(
     mutual=dict(

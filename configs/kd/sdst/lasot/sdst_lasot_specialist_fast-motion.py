@@ -1,4 +1,4 @@
 # FM: 243 of LaSOT's 1,120 training videos.
-_base_ = './specialist.py'
+_base_ = './sdst_lasot_specialist.py'
 
 train_dataloader = dict(dataset=dict(groups=['fast_motion']))

@@ -1,7 +1,9 @@
 # The student with the general teacher and two specialists.
-_base_ = './student_general.py'
+_base_ = './sdst_pets_student_general.py'
 
-_teacher_ = dict(type='mmkd.BatchTeacher', config='configs/kd/sdst/pets/general.py', dtype='auto')
+_teacher_ = dict(
+    type='mmkd.BatchTeacher', config='{{ fileDirname }}/sdst_pets_general.py', dtype='auto'
+)
 _place_ = 'work_dirs/sdst/pets/specialist_'
 model = dict(
     specialists=dict(

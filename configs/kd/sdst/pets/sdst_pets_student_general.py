@@ -1,5 +1,5 @@
 # The student with the general teacher only.
-_base_ = ['./student.py', '../_base_/transfers.py']
+_base_ = ['./sdst_pets_student.py', '../_base_/transfers.py']
 
 model = dict(
     _delete_=True,
@@ -7,12 +7,12 @@ model = dict(
     student={{_base_.model}},
     general=dict(
         type='mmkd.BatchTeacher',
-        config='configs/kd/sdst/synthetic/general.py',
-        weights='work_dirs/sdst/synthetic/general/epoch_4.pth',
+        config='{{ fileDirname }}/sdst_pets_general.py',
+        weights='work_dirs/sdst/pets/general/epoch_2.pth',
         dtype='auto',
     ),
     transfers={{_base_.transfers}},
     image_key='search_img',
-    mask=False,  # crops have no padding of their own
+    mask=False,
     alpha=0.5,
 )

@@ -1,5 +1,5 @@
 # A specialist: the general teacher, trained on with the tracks alone that have it (SV).
-_base_ = './general.py'
+_base_ = './sdst_pets_general.py'
 
 train_dataloader = dict(dataset=dict(groups=['scale_variation']))
 load_from = 'work_dirs/sdst/pets/general/epoch_2.pth'

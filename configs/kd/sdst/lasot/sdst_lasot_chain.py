@@ -1,5 +1,5 @@
 # The recipe on LaSOT (docs/sot_data.md makes the files), eight GPUs:
-#     tools/sdst.sh configs/kd/sdst/lasot/chain.py 8
+#     tools/sdst.sh configs/kd/sdst/lasot/sdst_lasot_chain.py 8
 # The general teacher is mmtrack's checkpoint, which is downloaded.
 work_dir = 'work_dirs/sdst/lasot'
 _checkpoint = (
@@ -16,11 +16,11 @@ _all = {
     'model.specialists.out_of_view.teacher.weights': '{specialist_out-of-view}',
 }
 runs = [
-    dict(name='general', config='general.py', checkpoint=_checkpoint),
+    dict(name='general', config='sdst_lasot_general.py', checkpoint=_checkpoint),
     *[
         dict(
             name=f'specialist_{name}',
-            config=f'specialist_{name}.py',
+            config=f'sdst_lasot_specialist_{name}.py',
             options={'load_from': '{general}'},
         )
         for name in _specialists
@@ -28,9 +28,13 @@ runs = [
 ]
 for _name in ('alexnet', 'mobilenetv2', 'r18'):
     runs += [
-        dict(name=_name, config=f'student_{_name}.py'),
-        dict(name=f'{_name}_general', config=f'student_{_name}_general.py', options=_general),
-        dict(name=f'{_name}_sdst', config=f'student_{_name}_sdst.py', options=_all),
+        dict(name=_name, config=f'sdst_lasot_student_{_name}.py'),
+        dict(
+            name=f'{_name}_general',
+            config=f'sdst_lasot_student_{_name}_general.py',
+            options=_general,
+        ),
+        dict(name=f'{_name}_sdst', config=f'sdst_lasot_student_{_name}_sdst.py', options=_all),
     ]
 compare = dict(
     arms={

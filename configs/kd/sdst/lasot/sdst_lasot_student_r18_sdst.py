@@ -1,7 +1,9 @@
 # With the general teacher and specialists of the attributes that its paper is about.
-_base_ = './student_mobilenetv2_general.py'
+_base_ = './sdst_lasot_student_r18_general.py'
 
-_teacher_ = dict(type='mmkd.BatchTeacher', config='configs/kd/sdst/lasot/general.py', dtype='auto')
+_teacher_ = dict(
+    type='mmkd.BatchTeacher', config='{{ fileDirname }}/sdst_lasot_general.py', dtype='auto'
+)
 _place_ = 'work_dirs/sdst/lasot/specialist_'
 model = dict(
     specialists=dict(

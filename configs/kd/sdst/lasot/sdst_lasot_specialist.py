@@ -1,6 +1,6 @@
 # What specialists have in common: the general teacher, trained on with the videos of some
 # attributes alone. Its backbone stays as it is, so that few videos do not spoil it.
-_base_ = './general.py'
+_base_ = './sdst_lasot_general.py'
 
 model = dict(frozen_modules=['backbone'])
 load_from = 'https://download.openmmlab.com/mmtracking/sot/siamese_rpn/siamese_rpn_r50_1x_lasot/siamese_rpn_r50_20e_lasot_20220420_181845-dd0f151e.pth'

@@ -1,5 +1,5 @@
 # With the general teacher only: mmtrack's R50.
-_base_ = ['./student_alexnet.py', '../_base_/transfers_alexnet-r50.py']
+_base_ = ['./sdst_lasot_student_mobilenetv2.py', '../_base_/transfers_neck-r50.py']
 
 model = dict(
     _delete_=True,
@@ -7,7 +7,7 @@ model = dict(
     student={{_base_.model}},
     general=dict(
         type='mmkd.BatchTeacher',
-        config='configs/kd/sdst/lasot/general.py',
+        config='{{ fileDirname }}/sdst_lasot_general.py',
         weights='https://download.openmmlab.com/mmtracking/sot/siamese_rpn/siamese_rpn_r50_1x_lasot/siamese_rpn_r50_20e_lasot_20220420_181845-dd0f151e.pth',
         dtype='auto',
     ),

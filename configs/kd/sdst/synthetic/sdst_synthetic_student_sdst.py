@@ -1,8 +1,8 @@
 # The student with the general teacher and specialists of what is hard.
-_base_ = './student_general.py'
+_base_ = './sdst_synthetic_student_general.py'
 
 _specialist_ = dict(
-    type='mmkd.BatchTeacher', config='configs/kd/sdst/synthetic/general.py', dtype='auto'
+    type='mmkd.BatchTeacher', config='{{ fileDirname }}/sdst_synthetic_general.py', dtype='auto'
 )
 model = dict(
     specialists=dict(

@@ -1,5 +1,5 @@
 # A specialist: the general teacher, trained on with the videos alone that have it (POC, FOC).
-_base_ = './general.py'
+_base_ = './sdst_synthetic_general.py'
 
 train_dataloader = dict(dataset=dict(groups=['occlusion']))
 # Of work_dirs/, where the chain puts it.
