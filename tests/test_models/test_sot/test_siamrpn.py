@@ -150,6 +150,20 @@ def test_tracks_are_mmtracks(deep, seed):
     assert tracks[0].view(15, 5).std(dim=0).min() > 1e-3
 
 
+def test_a_memory_format_changes_no_track():
+    model = build()
+    tracks, formats = [], []
+    model.neck.register_forward_hook(
+        lambda *args: formats.append(args[-1][0].is_contiguous(memory_format=torch.channels_last))
+    )
+    with torch.no_grad():
+        for model.test_cfg.channels_last in (False, True):
+            found = [model.test_step(batch)[0].pred_track_instances for batch in video(8)]
+            tracks.append(torch.cat([f.bboxes for f in found]))
+    torch.testing.assert_close(*tracks, atol=1e-3, rtol=0)
+    assert formats == [False] * 8 + [True] * 8
+
+
 def test_training_and_testing_have_maps_of_their_own():
     model = build(deep=True, test_search_size=287)
     with torch.no_grad():
