@@ -27,6 +27,11 @@ EXPECTED = {
     'fairmot_dla34_mobilenetv2_pets-s2l1': {'neck', 'heatmap', 'embedding'},
     'fairmot_ema': {'head_heatmap', 'head_embedding'},
     'fairmot_multi-teacher': {'dino', 'map', 'heatmap', 'embedding'},
+    'fairmot_specialists_mot17-half': {
+        f'{name}_{teacher}'
+        for name in ('neck', 'head_heatmap', 'hard')
+        for teacher in ('general', 'camera_motion')
+    },
 }
 
 
@@ -34,10 +39,16 @@ def small(name: str) -> dict:
     """The config's model with a narrow student and teachers that need no files."""
     model = Config.fromfile(CONFIGS[name]).model.to_dict()
     model['student'] = toy_fairmot()
-    for teacher in model.get('teachers', {'only': model.get('teacher')}).values():
+    teachers = list(model.get('teachers', {}).values())
+    teachers += [model[key] for key in ('teacher', 'general') if key in model]
+    teachers += [each['teacher'] for each in model.get('specialists', {}).values()]
+    if 'trust' in model:
+        # Two random teachers are one as good as the other.
+        model['trust']['margin'] = -1.0
+    for teacher in teachers:
         if teacher['type'] == 'mmkd.DINOv2Teacher':
             teacher.update(arch=dict(TINY), weights='random')
-        elif teacher['type'] == 'mmkd.ModelTeacher':
+        elif teacher['type'] in ('mmkd.ModelTeacher', 'mmkd.BatchTeacher'):
             assert Path(teacher['config']).is_file()
             teacher.update(config=toy_fairmot(channels=6), weights='random')
     return model
@@ -79,6 +90,7 @@ def clip() -> dict:
         sample.gt_instances = gt
         shape = (HEIGHT, WIDTH)
         sample.set_metainfo(dict(frame_id=frame, ori_shape=shape, img_shape=shape))
+        sample.set_metainfo(dict(attributes=('CM',), attribute_groups=('camera_motion',)))
         samples.append(sample)
     generator = torch.Generator().manual_seed(0)
     images = [

@@ -48,13 +48,14 @@ def load_attributes(path: str, kind: str | None = None) -> AttributeTable:
 
 
 def load_under(
-    attributes: str | AttributeTable, data_root: str | None, kind: str | None = None
+    attributes: str | AttributeTable | dict, data_root: str | None, kind: str | None = None
 ) -> AttributeTable:
     """Reads what a data set's ``attributes=`` names.
 
     Args:
         attributes: A path from ``data_root`` on, as ``ann_file`` is; or from the working folder,
-            if there is nothing of that name under ``data_root``; or a table itself.
+            if there is nothing of that name under ``data_root``; or a table itself; or, in a
+            config, video to names: ``{'MOT17-05': ['CM'], 'MOT17-09': []}``.
         data_root: Of the data set.
         kind: As :func:`load_attributes`.
 
@@ -63,6 +64,10 @@ def load_under(
     """
     if isinstance(attributes, AttributeTable):
         return attributes
+    if isinstance(attributes, dict):
+        videos = {video: tuple(names) for video, names in attributes.items()}
+        names = dict.fromkeys(name for found in videos.values() for name in found)
+        return AttributeTable(tuple(names), videos, 'the config')
     path = Path(data_root or '', attributes)
     if not path.exists() and Path(attributes).exists():
         path = Path(attributes)
