@@ -163,22 +163,8 @@ def test_another_kind_of_model_is_told(tmp_path):
 @pytest.mark.slow
 def test_the_tool(tmp_path):
     out = tmp_path / 'deep' / 'speed.json'
-    options = [
-        '--size',
-        '120',
-        '160',
-        '--box',
-        '30',
-        '24',
-        '--frames',
-        '2',
-        '--rounds',
-        '1',
-        '--device',
-        'cpu',
-        '--threads',
-        '1',
-    ]
+    options = ['--size', 120, 160, '--box', 30, 24, '--frames', 2, '--rounds', 1]
+    options += ['--device', 'cpu', '--threads', 1]
     result = run_tool(
         'analysis_tools/benchmark_sot.py', write_config(tmp_path), *options, '--json', out
     )
