@@ -108,21 +108,8 @@ def test_every_key_is_taken(case):
         == sorted(converted)
         == sorted(build_model(arch).state_dict())
     )
-    assert not (
-        report.extra
-    )
-    assert not (
-        report.missing
-    )
-    assert not (
-        report.left_out
-    )
-    assert not (
-        report.filled
-    )
-    assert not (
-        report.dropped
-    )
+    for left in ('extra', 'missing', 'left_out', 'filled', 'dropped'):
+        assert not getattr(report, left), left
     for key, target in report.mapped.items():
         if target not in report.rewritten:
             assert torch.equal(converted[target], state[key])
