@@ -45,6 +45,10 @@ def small(name: str) -> dict:
     if 'trust' in model:
         # Two random teachers are one as good as the other.
         model['trust']['margin'] = -1.0
+    for entry in model.get('transfers', ()):
+        if entry['loss']['type'] == 'mmkd.AdaptiveHardLoss':
+            # A student that knows nothing may well be better than such a teacher.
+            entry['loss']['margin'] = 1e9
     for teacher in teachers:
         if teacher['type'] == 'mmkd.DINOv2Teacher':
             teacher.update(arch=dict(TINY), weights='random')
