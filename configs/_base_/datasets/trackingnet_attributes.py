@@ -1,4 +1,4 @@
-# TrackingNet: pairs of its first four parts (about 10,000 videos), as many trackers use it, and results
+# TrackingNet: pairs of its first four parts (10,000 videos), as many trackers use it, and results
 # of its test videos for the evaluation server. It has no attributes of videos; a table that was
 # computed can be named with attributes=.
 _base_ = 'mmtrack::_base_/datasets/trackingnet.py'

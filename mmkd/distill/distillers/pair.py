@@ -104,7 +104,7 @@ class PairConfig:
             )
         self.call: Optional[int] = entry.get('call')
         self.loss: Any = entry.get('loss', _DEFAULT_LOSS)
-        if not getattr(_class_of(self.loss), 'build_needs', ()):
+        if not getattr(class_of(self.loss), 'build_needs', ()):
             # The student of a distilled run starts from the same weights as the plain one's.
             with torch.random.fork_rng(devices=[]):
                 self.loss = build(self.loss)
@@ -272,7 +272,7 @@ class FeaturePair(BaseModule):
         if isinstance(config, nn.Module):
             return config
         config = copy.deepcopy(dict(config))
-        if 'channels' in getattr(_class_of(config), 'build_needs', ()):
+        if 'channels' in getattr(class_of(config), 'build_needs', ()):
             config.setdefault('channels', channels)
         return MODELS.build(config)
 
@@ -281,7 +281,8 @@ def _mask(step: Step, feature: Tensor, extent: Extent) -> Optional[Tensor]:
     return step.mask(tuple(feature.shape[2:]), extent) if feature.dim() == 4 else None
 
 
-def _class_of(config: Any) -> Any:
+def class_of(config: Any) -> Any:
+    """The class that a config names, or that a module has."""
     if isinstance(config, nn.Module):
         return type(config)
     kind = dict(config).get('type')

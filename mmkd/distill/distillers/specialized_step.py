@@ -144,7 +144,7 @@ class SpecializedStep:
                 continue
             lesson = lessons[part.teacher]
             ours = {
-                name: pick(seen.recorder.get(path, run), lesson.rows)
+                name: self._part(part.name, path, seen.recorder.get(path, run), lesson.rows)
                 for name, (path, run) in part.student_taps.items()
             }
             theirs = {
@@ -163,6 +163,16 @@ class SpecializedStep:
             self._add(out, part, owed, weight)
             done.append(part.name)
         return done
+
+    def _part(self, name: str, path: str, maps: Tensor, rows: Optional[Tensor]) -> Tensor:
+        if rows is not None and len(maps) != self.pictures.count:
+            raise MMKDError(
+                f'{name}: {path!r} of the student gives {len(maps)} maps for '
+                f'{self.pictures.count} samples, so that those of a part of the samples cannot be '
+                "told. Specialists of clips teach all samples (attributes='all') or maps with one "
+                'entry per sample.'
+            )
+        return pick(maps, rows)
 
     def _watch(
         self, pupil: Pupil, part: Transfer, ours: Dict[str, Tensor], theirs: Dict[str, Tensor]

@@ -82,22 +82,20 @@ class Step:
         return self._instances._replace(size=tuple(extent))
 
     def take(self, numbers: Sequence[int], rows: Tensor) -> Step:
-        """The step of a part of the samples, which have one image each.
+        """The step of a part of the samples.
 
         Args:
             numbers: Those of the samples.
             rows: The same, (n,) long, on the device.
         """
-        samples = self.data_samples
-        if samples is not None and len(samples) != len(self.images):
-            raise MMKDError(
-                f'{len(samples)} samples have {len(self.images)} images: parts of a batch of clips '
-                'have no masks or boxes. Set mask=False in the distiller.'
-            )
+        samples, count = self.data_samples, len(self.images)
+        frames = 1 if not samples else count // len(samples)
         part = copy.copy(self)
-        part.images = self.images.index_select(0, rows)
         part.data_samples = None if samples is None else [samples[n] for n in numbers]
-        part._quads = None if self._quads is None else self._quads[list(numbers)]
+        each = torch.arange(frames, device=rows.device)
+        part.images = self.images.index_select(0, (rows[:, None] * frames + each).flatten())
+        if self._quads is not None:
+            part._quads = self._quads[[n * frames + f for n in numbers for f in range(frames)]]
         part._masks, part._instances, part._labels = {}, None, None
         return part
 

@@ -18,7 +18,7 @@ from ..schedules import parse_schedule
 from ..taps import Tap
 from ..transforms.centre_align import centre_align
 from ..transforms.resize import resize_to_grid
-from .pair import build
+from .pair import build, class_of
 
 KEYS = ('student', 'teacher', 'name', 'transform', 'align', 'loss', 'weight', 'to')
 TO = ('all', 'general', 'specialists')
@@ -58,8 +58,15 @@ class TransferConfig:
         for key in entry:
             if key not in KEYS:
                 raise MMKDError(f'An entry of transfers has no key {key!r}. {nearest(key, KEYS)}')
-        self.loss: nn.Module = _build_loss(entry.get('loss', _DEFAULT_LOSS))
-        self.needs = tuple(getattr(self.loss, 'needs', ()))
+        self.loss: Any = entry.get('loss', _DEFAULT_LOSS)
+        kind = class_of(self.loss)
+        # What knows the channels is built where they are known.
+        self.wants_channels = 'channels' in getattr(kind, 'build_needs', ())
+        if not self.wants_channels or 'channels' in dict(self.loss):
+            with torch.random.fork_rng(devices=[]):
+                self.loss = build(self.loss)
+            self.wants_channels = False
+        self.needs = tuple(getattr(kind, 'needs', ()))
         student = entry.get('student')
         self.student = _paths(student, 'student')
         self.teacher = _paths(entry.get('teacher', student), 'teacher')
@@ -70,10 +77,10 @@ class TransferConfig:
             )
         if not self.student and 'response' not in self.needs:
             raise MMKDError(
-                f'{type(self.loss).__name__} compares maps: an entry of transfers with it needs '
+                f'{kind.__name__} compares maps: an entry of transfers with it needs '
                 "student=, the path of a module, such as 'neck[0]@1'."
             )
-        self.name = _name(entry.get('name'), student, self.loss)
+        self.name = _name(entry.get('name'), student, kind)
         self.schedule = parse_schedule(entry.get('weight', 1.0), f'{self.name}: weight')
         self.to = _choice(self.name, 'to', entry.get('to', TO[0]), TO)
         self.align = _choice(self.name, 'align', entry.get('align', ALIGNS[0]), ALIGNS)
@@ -83,9 +90,9 @@ class TransferConfig:
                 f'{self.name}: a transform stands between one map of the student and one of the '
                 'teacher; this entry names several, or none.'
             )
-        if 'sample' not in getattr(self.loss, 'reductions', ('sample',)):
+        if 'sample' not in getattr(kind, 'reductions', ('sample',)):
             raise MMKDError(
-                f'{self.name}: {type(self.loss).__name__} has no value for each sample, by which '
+                f'{self.name}: {kind.__name__} has no value for each sample, by which '
                 'specialists are chosen. Take one that has, such as mmkd.CosineDistillLoss.'
             )
 
@@ -132,11 +139,11 @@ class Transfer(BaseModule):
         self.name, self.teacher, self.entry = name, teacher, config.name
         self.student_taps, self.teacher_taps = config.student, config.teacher
         self.align = config.align
-        # Every teacher's own, if it has trained parts.
-        self.loss = copy.deepcopy(config.loss)
-        self.gated = bool(getattr(self.loss, 'gated', False))
         self.needs = config.needs
         with torch.random.fork_rng(devices=[]):
+            # Every teacher's own, if it has trained parts.
+            self.loss = _own_loss(config, teacher_channels)
+            self.gated = bool(getattr(self.loss, 'gated', False))
             self.transform = self._build_transform(
                 config.transform, student_channels, teacher_channels
             )
@@ -234,9 +241,10 @@ def check_taps(config: TransferConfig, model: nn.Module, owner: str) -> Dict[str
     return {path: Tap(model, path, owner) for path, _ in config.student.values()}
 
 
-def _build_loss(config: Any) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        return build(config)
+def _own_loss(config: TransferConfig, channels: Optional[int]) -> nn.Module:
+    if config.wants_channels:
+        return build(dict(config.loss, channels=channels))
+    return copy.deepcopy(config.loss)
 
 
 def _paths(given: Union[None, str, Dict[str, str]], side: str) -> Paths:
@@ -258,12 +266,12 @@ def _choice(name: str, key: str, value: Any, choices: Tuple[str, ...]) -> str:
     return value
 
 
-def _name(name: Any, student: Any, loss: nn.Module) -> str:
+def _name(name: Any, student: Any, kind: type) -> str:
     if name is None:
         if isinstance(student, str):
             name = re.sub(r'\W+', '_', student).strip('_')
         else:
-            words = re.sub(r'(DistillLoss|Loss)$', '', type(loss).__name__)
+            words = re.sub(r'(DistillLoss|Loss)$', '', kind.__name__)
             name = re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', words).lower()
     if not isinstance(name, str) or not re.fullmatch(r'\w+', name) or 'loss' in name:
         raise MMKDError(

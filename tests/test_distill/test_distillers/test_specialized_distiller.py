@@ -390,3 +390,30 @@ def test_answers_need_a_student_that_gives_them():
             specialists=None,
             transfers=[dict(student='head', teacher='last', loss=dict(type='ToyAnswerLoss'))],
         )
+
+
+def test_losses_that_know_their_channels():
+    """MGD generates the teacher's map: of its width, found, not typed."""
+    distiller = toy.build(
+        transfers=[dict(name='mgd', student='neck@1', loss=dict(type='mmkd.MGDLoss'))]
+    )
+    out = distiller(*toy.batch(), mode='loss')
+    assert float(out['loss_kd_mgd_occlusion']) > 0
+    assert distiller.distill['mgd_occlusion'].loss.channels == 8
+
+
+def test_a_part_of_a_batch_of_clips():
+    from mmkd.distill.distillers.step import Step
+
+    images = torch.arange(6.0).reshape(3, 2, 1, 1, 1).expand(3, 2, 3, 8, 8)
+    samples = [toy.sample() for _ in range(3)]
+    preprocessor = torch.nn.Module()
+    step = Step({'img': images}, samples, preprocessor)
+    part = step.take([0, 2], torch.tensor([0, 2]))
+    assert part.images[:, 0, 0, 0].tolist() == [0, 1, 4, 5]
+    assert part.data_samples == [samples[0], samples[2]]
+    assert part.mask((4, 4), (8.0, 8.0)).shape == (4, 1, 4, 4)
+    # A map per frame has no row per sample.
+    distiller = toy.build(transfers=[dict(student='neck')])
+    with pytest.raises(MMKDError, match='ran 2 times'):
+        distiller(*toy.batch(), mode='loss')
