@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Sequence
 import cv2
 import numpy as np
 import torch
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmkd.engine.identities import assign_id_offsets, leaves
@@ -27,6 +28,8 @@ def look(case: Case, section: Section) -> None:
         raise LeftOut('Left out: the config has no train_dataloader.')
     if case.data_missing:
         raise LeftOut('Left out: files of the training data are missing, see above.')
+    # Its pipeline may name mmtrack's steps without their scope.
+    init_default_scope(case.cfg.get('default_scope') or 'mmengine')
     case.loader = build_loader(cfg)
     dataset = case.loader.dataset
     rows = []

@@ -12,6 +12,9 @@ from .doctor_page import Section
 
 Size = Tuple[int, int]
 
+# What a report calls the taps of a loss that reads all of a model's answer.
+ANSWER = 'the answer'
+
 
 def look(case: Case, section: Section) -> None:
     """Two tables: maps with shape, stride and type; and what lies between them."""
@@ -70,7 +73,10 @@ def predict(case: Case) -> Dict[str, Tuple[Tuple[int, ...], str]]:
     # To what the preprocessor pads to, as the network sees it.
     divisor = getattr(distiller.student.data_preprocessor, 'pad_size_divisor', 1) or 1
     size = tuple(-(-side // divisor) * divisor for side in size)
-    taps = [Tap(distiller.student, pair['tap']) for pair in pairs]
+    # Which run of a module is meant, a dry run of one picture cannot tell.
+    taps = [tap for pair in pairs for tap, run in taps_of(distiller.student, pair) if run is None]
+    if not taps:
+        return {}
     for shapes in ((1, 3, *size), {'img': (1, 1, 3, *size)}):
         infos, _ = probe(distiller.student, taps, shapes)
         for path, info in infos.items():
@@ -86,6 +92,19 @@ def predict(case: Case) -> Dict[str, Tuple[Tuple[int, ...], str]]:
             grid = tuple(int(side // stride) for side in teacher.target_size(size))
             shape = (1, pair['teacher_channels'], *grid)
             found[f'{name}.{pair["feature"]}'] = (shape, _type(teacher))
+    return found
+
+
+def taps_of(student: Any, pair: Dict[str, Any]) -> List[Tuple[Tap, Optional[int]]]:
+    """The taps of a pair of ``report()``, and which run of the module is meant, if it says.
+
+    A pair of :class:`mmkd.SpecializedTeacherDistiller` may have several, or none.
+    """
+    found = []
+    for path in pair['tap'].split(', '):
+        bare, _, run = path.partition('@')
+        if path != ANSWER:
+            found.append((Tap(student, bare), int(run) if run else None))
     return found
 
 

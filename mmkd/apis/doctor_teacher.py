@@ -61,7 +61,7 @@ def _look_at(
         section.stop(
             f'Teacher {name!r} has no weights: {error}',
             'Copy the file to this machine and name it: --cfg-options '
-            f'model.{_key(name)}.{_source_key(teacher)}=FILE.',
+            f'model.{distiller.config_key(name)}.{_source_key(teacher)}=FILE.',
         )
         return entry
     entry['fingerprint'] = teacher.fingerprint()
@@ -70,8 +70,8 @@ def _look_at(
         by_name = ' (or timm)' if hasattr(teacher, 'timm_name') else ''
         section.warn(
             f'Teacher {name!r} has random weights: nothing can be learned from it.',
-            f'For a real run: --cfg-options model.{_key(name)}.{_source_key(teacher)}='
-            f'FILE{by_name}.',
+            f'For a real run: --cfg-options model.{distiller.config_key(name)}.'
+            f'{_source_key(teacher)}=FILE{by_name}.',
         )
     return entry
 
@@ -130,7 +130,7 @@ def _stand_in(case: Case, failed: List[str], section: Section) -> None:
     """Puts random networks of the same size in the place of what did not load, for timing."""
     cfg = copy.deepcopy(dict(case.cfg['model']))
     for name in failed:
-        entry = cfg['teacher'] if 'teacher' in cfg else cfg['teachers'][name]
+        entry = _config_of(cfg, name)
         if not isinstance(entry, dict) or 'weights' not in entry:
             return
         entry['weights'] = 'random'
@@ -147,8 +147,15 @@ def _stand_in(case: Case, failed: List[str], section: Section) -> None:
     )
 
 
-def _key(name: str) -> str:
-    return 'teacher' if name == 'teacher' else f'teachers.{name}'
+def _config_of(cfg: dict, name: str) -> Any:
+    """Where a distiller's config has that teacher."""
+    for key in ('teacher', 'general'):
+        if key in cfg and name in (key, 'teacher'):
+            return cfg[key]
+    if name in (cfg.get('specialists') or {}):
+        specialist = cfg['specialists'][name]
+        return specialist if 'type' in specialist else specialist['teacher']
+    return cfg['teachers'][name]
 
 
 def _source_key(teacher: Teacher) -> str:

@@ -7,8 +7,9 @@ import math
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from statistics import median_low
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -22,6 +23,7 @@ from .doctor_environment import cores
 from .doctor_page import Section, count_of, duration
 from .doctor_progress import at_work, run_length
 from .doctor_stopwatch import Stopwatch, state_bytes
+from .doctor_taps import taps_of
 
 # In the order in which a step does them.
 _PARTS = {
@@ -188,12 +190,9 @@ def _watched_shapes(model: nn.Module, shapes: Dict[str, Any]) -> Iterator[None]:
     with ExitStack() as undo:
         if _distils(model) and hasattr(model, 'report'):
             for pair in model.report()['pairs']:
-                tap = Tap(model.student, pair['tap'])
-
-                def hook(module, args, output, tap=tap):
-                    note(tap.path, tap.select(output))
-
-                undo.callback(tap.module(model.student).register_forward_hook(hook).remove)
+                for tap, run in taps_of(model.student, pair):
+                    hook = _note_run(tap, run, note)
+                    undo.callback(tap.module(model.student).register_forward_hook(hook).remove)
             for name, teacher in teachers_of(model).items():
 
                 def launch(*args, original=teacher.launch, name=name, **kwargs):
@@ -205,6 +204,17 @@ def _watched_shapes(model: nn.Module, shapes: Dict[str, Any]) -> Iterator[None]:
                 teacher.__dict__['launch'] = launch
                 undo.callback(teacher.__dict__.pop, 'launch', None)
         yield
+
+
+def _note_run(tap: Tap, run: Optional[int], note: Callable[[str, Tensor], None]) -> Callable:
+    """A hook that notes what a tap sees, of one run of its module if it says which."""
+    calls = count()
+
+    def hook(module, args, output):
+        if run in (None, next(calls)):
+            note(tap.path if run is None else f'{tap.path}@{run}', tap.select(output))
+
+    return hook
 
 
 def _peak(device: torch.device) -> int:

@@ -21,7 +21,7 @@ from ..teachers.fingerprint import Fingerprint
 from ..uncompiled import uncompiled
 from . import keys, side_state
 from . import state_dict as student_first
-from .pool import TeacherPool
+from .pool import ONLY, TeacherPool
 
 
 class Distiller(BaseModel):
@@ -131,6 +131,10 @@ class Distiller(BaseModel):
     def teachers(self) -> Dict[str, Teacher]:
         """All of them, by name."""
         return {name: self._pool[name] for name in self._pool}
+
+    def config_key(self, teacher: str) -> str:
+        """Where a config of this model has the teacher of that name, for messages."""
+        return teacher if teacher == ONLY else f'teachers.{teacher}'
 
     @uncompiled
     def start(self) -> None:

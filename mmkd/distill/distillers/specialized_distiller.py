@@ -170,6 +170,9 @@ class SpecializedTeacherDistiller(GuardedDistiller):
 
     # What there is.
 
+    def config_key(self, teacher: str) -> str:
+        return GENERAL if teacher == GENERAL else f'specialists.{teacher}.teacher'
+
     def _ask_teachers(self) -> None:
         for name in self._pool:
             teacher = self._pool[name]

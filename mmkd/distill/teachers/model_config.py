@@ -12,6 +12,8 @@ from mmengine.utils import is_installed
 
 from mmkd.errors import MMKDError, nearest
 
+# By which a distiller's config is told from a model's.
+_TEACHERS = {'teacher', 'teachers', 'general'}
 # Where a model's parts name files or addresses of weights to start from.
 _INITIAL = ('init_cfg', 'pretrained', 'pretrains')
 
@@ -39,7 +41,7 @@ def read_model(config: Union[str, Path, dict], options: Optional[dict] = None) -
         raise MMKDError(f'The config {_name(config)} has no model=dict(type=...).')
     model = copy.deepcopy(plain['model'])
     preprocessor = plain.get('data_preprocessor')
-    while 'student' in model and ('teacher' in model or 'teachers' in model):
+    while 'student' in model and not _TEACHERS.isdisjoint(model):
         preprocessor = model.get('data_preprocessor', preprocessor)
         if not isinstance(model['student'], dict):
             raise MMKDError(f'The student of the config {_name(config)} is no config.')

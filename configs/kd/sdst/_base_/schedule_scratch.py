@@ -1,6 +1,6 @@
 # From scratch within minutes: Adam and a cosine, where SiamRPN++'s own schedule takes a slow SGD
 # over millions of pairs.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=100)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_begin=1000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
