@@ -100,14 +100,18 @@ def test_every_kd_config_is_in_the_wheel_and_can_be_inherited(run):
     names = sorted(
         str(path.relative_to(ROOT / 'configs'))
         for path in (ROOT / 'configs' / 'kd').rglob('*.py')
-        if '_base_' not in path.parts and 'beyond' not in path.parts
+        if '_base_' not in path.parts
+        and 'beyond' not in path.parts
+        # A table of runs has no model.
+        and not path.stem.endswith('_chain')
     )
     code = f"""
 import mmkd
 from mmengine.config import Config
 for name in {names!r}:
     open('one.py', 'w').write(f"_base_ = 'mmkd::{{name}}'\\n")
-    assert Config.fromfile('one.py').model.student.type == 'mmkd.FairMOT', name
+    model = Config.fromfile('one.py').model
+    assert model.get('student', model).type in ('mmkd.FairMOT', 'mmkd.SiamRPN'), name
 print('all')
 """
     assert run('-c', code).splitlines()[-1] == 'all'
