@@ -109,8 +109,11 @@ def test_the_chain_runs_resumes_and_compares(project):
     assert 'begun, at epoch_1.pth' in run(*command, '--list', cwd=project)
     said = run(*command, '--only', 'student', 'sdst', cwd=project, expect=1)
     assert "'sdst' builds on 'general', which is not trained yet" in said
-    said = run(*command, cwd=project)
+    said = run(*command, '--only', 'general', '--no-test', cwd=project)
     assert said.count('--resume') == 1
+    assert 'trained, not tested' in run(*command, '--list', cwd=project)
+    said = run(*command, cwd=project)
+    assert '--resume' not in said
     assert (
         'runs/general/epoch_2.pth'
         in json.loads((project / 'runs/general/trained.json').read_text())['checkpoint']

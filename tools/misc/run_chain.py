@@ -49,6 +49,9 @@ def parse_args() -> argparse.Namespace:
         'must be there',
     )
     parser.add_argument('--list', action='store_true', help='print what is done and what is not')
+    parser.add_argument(
+        '--no-test', action='store_true', help='train only; a later call without it tests'
+    )
     parser.add_argument('--no-compare', action='store_true', help='leave the comparison out')
     return parser.parse_args()
 
@@ -182,9 +185,9 @@ def main() -> None:
         options = options_of(run, checkpoints)
         checkpoint = train(run, options, args.gpus)
         checkpoints.setdefault(run.name, checkpoint)
-        if run.test:
+        if run.test and not args.no_test:
             test(run, options, checkpoint, args.gpus)
-    if chain.compare and not args.no_compare:
+    if chain.compare and not args.no_compare and not args.no_test:
         compare(chain, args.gpus)
 
 
