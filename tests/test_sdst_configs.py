@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,47 @@ def test_there_is_one_of_everything():
         assert any(name.endswith('_sdst') for name in names)
         assert (FOLDER / family / f'sdst_{family}_chain.py').is_file()
     assert len(DISTILLED) > 12
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_schedules_build(name):
+    """A list replaces the list of a base whole: _delete_ in it would be an argument."""
+    import mmengine.optim  # noqa: F401  fills the registry
+    from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
+
+    cfg = Config.fromfile(CONFIGS[name])
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=cfg.optim_wrapper.optimizer.lr)
+    with DefaultScope.overwrite_default_scope('mmtrack'):
+        for scheduler in cfg.param_scheduler:
+            settings = {'end': cfg.train_cfg.max_epochs, **scheduler}
+            PARAM_SCHEDULERS.build(settings, default_args=dict(optimizer=optimizer, epoch_length=2))
+
+
+def strings_in(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [found for item in value for found in strings_in(item)]
+    return [value] if isinstance(value, str) else []
+
+
+CHECKPOINT = re.compile(r'work_dirs/sdst/(\w+)/([\w-]+?)(?:_seed\d+)?/epoch_(\d+)\.pth')
+
+
+def test_checkpoints_are_called_as_the_runs_leave_them():
+    """work_dirs/sdst/<family>/<run>/epoch_<n>.pth: n is how long the config of that run trains."""
+    configs = {name: Config.fromfile(path) for name, path in CONFIGS.items()}
+    seen = set()
+    for name, cfg in configs.items():
+        for text in strings_in(cfg.to_dict()):
+            if text.startswith('work_dirs/') and text.endswith('.pth'):
+                found = CHECKPOINT.fullmatch(text)
+                assert found, f'{name}: {text}'
+                maker = configs[f'sdst_{found[1]}_{found[2]}']
+                assert int(found[3]) == maker.train_cfg.max_epochs, f'{name}: {text}'
+                seen.add(found[1])
+    assert seen == {'lasot', 'pets', 'synthetic'}
 
 
 @pytest.mark.parametrize('name', [name for name in CONFIGS if name not in DISTILLED])

@@ -8,7 +8,6 @@ train_cfg = dict(max_epochs=5, val_begin=100)
 optim_wrapper = dict(optimizer=dict(lr=0.0005))
 param_scheduler = [
     dict(
-        _delete_=True,
         type='CosineAnnealingLR',
         eta_min=5e-6,
         by_epoch=True,
