@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -168,7 +168,7 @@ def share(
     return Shares(*trust(general.float(), found, active), active)
 
 
-def divisor(shares: Shares, by: str) -> Tensor:
+def divisor(shares: Shares, by: str) -> Union[float, Tensor]:
     """What the sum over specialists and samples is divided by.
 
     Args:
@@ -178,7 +178,7 @@ def divisor(shares: Shares, by: str) -> Tensor:
             as many.
     """
     if by == 'batch':
-        return shares.general.new_tensor(float(max(len(shares.general), 1)))
+        return float(max(len(shares.general), 1))
     total = shares.specialists.sum()
     world = get_world_size()
     if world > 1:
@@ -188,8 +188,15 @@ def divisor(shares: Shares, by: str) -> Tensor:
     return total.clamp(min=1.0) / world
 
 
-def total(values: Tensor, weights: Tensor, by: Tensor) -> Tensor:
+def total(values: Tensor, weights: Tensor, by: Union[float, Tensor]) -> Tensor:
     """``sum(values * weights) / by``. A NaN of somebody who does not count is not hidden: its
     gradient could not be.
+
+    Args:
+        values: (n,), or (n * T,) of clips of T frames, whose mean is their sample's value.
+        weights: (n,).
+        by: A number; a tensor of one would have the host wait.
     """
+    if len(values) != len(weights):
+        values = values.unflatten(0, (len(weights), -1)).mean(1)
     return (values * weights).sum() / by

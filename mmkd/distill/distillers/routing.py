@@ -9,6 +9,7 @@ from mmkd.errors import MMKDError, nearest
 
 from ..schedules import Schedule, parse_schedule
 from ..teachers import Teacher
+from .mutual import PEER
 
 GENERAL = 'general'
 EVERY = 'all'
@@ -22,7 +23,8 @@ _KEYS = ('teacher', 'attributes', 'weight', 'response')
 class Specialist(NamedTuple):
     """One line of ``specialists=dict(...)``."""
 
-    teacher: Union[dict, Teacher]
+    teacher: Union[None, dict, Teacher]
+    """None where somebody else keeps it."""
     attributes: Optional[Tuple[str, ...]]
     """None: every sample is one of its."""
     weight: Schedule
@@ -49,9 +51,14 @@ def parse_specialists(given: Optional[Dict[str, Any]]) -> Dict[str, Specialist]:
 
 
 def _parse(name: str, value: Any) -> Specialist:
-    if not isinstance(name, str) or not name.isidentifier() or name == GENERAL:
+    if not isinstance(name, str) or not name.isidentifier() or name in (GENERAL, PEER):
         raise MMKDError(
-            f'A specialist is named by a plain word, not {GENERAL!r}, but got {name!r}.'
+            f'A specialist is named by a plain word, not {GENERAL!r} or {PEER!r}, but got {name!r}.'
+        )
+    if 'loss' in name:
+        raise MMKDError(
+            f"A specialist is named by a word without 'loss' (mmengine adds up every logged value "
+            f'that has it), but got {name!r}.'
         )
     if isinstance(value, Teacher) or (isinstance(value, dict) and 'type' in value):
         value = dict(teacher=value)

@@ -19,13 +19,13 @@ from . import nan_guard
 from .guarded import GuardedDistiller
 from .lesson import check_respondent
 from .mutual import PEER, Mutual, parse_mutual
-from .pair import RESERVED, build
+from .pair import build
 from .report import report_run
 from .routing import GENERAL, Router, Specialist, parse_specialists
 from .specialized_report import describe_transfers, report_transfer
 from .specialized_step import Now, Pupil, SpecializedStep
 from .step import step_samples
-from .transfer import ONE, Transfer, check_taps, parse_transfers, split_run
+from .transfer import ONE, Transfer, add_parts, check_taps, parse_transfers, split_run
 
 DIVISORS = ('active', 'batch')
 
@@ -131,7 +131,10 @@ class SpecializedTeacherDistiller(GuardedDistiller):
         if divide_by not in DIVISORS:
             raise MMKDError(f'There is no divide_by={divide_by!r}; choose one of {DIVISORS}.')
         self.divide_by = divide_by
-        self._specialists: Dict[str, Specialist] = lines
+        # The pool has the teachers; a copy of this would copy one that was given as a module.
+        self._specialists: Dict[str, Specialist] = {
+            name: line._replace(teacher=None) for name, line in lines.items()
+        }
         self._router = Router(lines)
         self._schedules = {
             GENERAL: parse_schedule(general_weight, 'general_weight'),
@@ -156,9 +159,9 @@ class SpecializedTeacherDistiller(GuardedDistiller):
         self._ask_teachers()
         for pupil, model in [('', self.student), (f'{PEER}_', parts.get(PEER))]:
             if model is not None:
-                parts.update(self._build_transfers(pupil, model))
+                add_parts(parts, self._build_transfers(pupil, model))
         if self.mutual is not None:
-            parts.update(self._build_sharing(parts[PEER]))
+            add_parts(parts, self._build_sharing())
         reference = next((p for p in self.student.parameters() if p.is_floating_point()), None)
         if reference is not None:
             for part in parts.values():
@@ -193,13 +196,13 @@ class SpecializedTeacherDistiller(GuardedDistiller):
             return {}
         return self._answers[teacher] or dict(self.student.response_taps)
 
-    def _build_transfers(self, prefix: str, model: nn.Module) -> Dict[str, Transfer]:
+    def _build_transfers(self, prefix: str, model: nn.Module) -> List[Transfer]:
         taps: Dict[str, Tap] = {}
         for entry in self._entries:
             taps.update(check_taps(entry, model, 'the student' if not prefix else 'the peer'))
         found, why = probe(model, list(taps.values()), self._dry_input) if taps else ({}, None)
         self._infos.update({prefix + path: info for path, info in found.items()})
-        built = {}
+        built: List[Transfer] = []
         for entry in self._entries:
             for name in self._pool:
                 if not entry.for_teacher(name == GENERAL):
@@ -214,17 +217,15 @@ class SpecializedTeacherDistiller(GuardedDistiller):
                     feature = path if run is None else f'{path}@{run}'
                     theirs = self._pool[name].channels[feature]
                 full = f'{prefix}{entry.name}_{name}'
-                if full in RESERVED or full in ('trust', PEER) or full in built:
-                    raise MMKDError(f'transfers: {full!r} is taken; give the entry another name=.')
-                built[full] = Transfer(entry, full, name, ours, theirs)
+                built.append(Transfer(entry, full, name, ours, theirs, prefix))
         return built
 
-    def _build_sharing(self, peer: nn.Module) -> Dict[str, Transfer]:
-        built = {}
-        for entry in self.mutual.choose(self._entries):
-            for full in (f'share_{entry.name}', f'{PEER}_share_{entry.name}'):
-                built[full] = Transfer(entry, full, PEER, None, None)
-        return built
+    def _build_sharing(self) -> List[Transfer]:
+        return [
+            Transfer(entry, f'{prefix}share_{entry.name}', PEER, None, None, prefix)
+            for entry in self.mutual.choose(self._entries)
+            for prefix in ('', f'{PEER}_')
+        ]
 
     @property
     def needed(self) -> List[str]:
@@ -249,17 +250,23 @@ class SpecializedTeacherDistiller(GuardedDistiller):
     def _over(self, name: str, progress: Progress) -> bool:
         if super()._over(name, progress):
             return True
-        entries = [e for e in self._entries if e.for_teacher(name == GENERAL)]
-        if all(entry.schedule.finished(progress) for entry in entries):
-            return True
-        if name != GENERAL:
-            own = self._specialists[name].weight
-            return own.finished(progress) or self._schedules[''].finished(progress)
+        if name != GENERAL or not self._has_taught(name, progress):
+            return self._has_taught(name, progress)
         if self.mutual is not None and not self.mutual.schedule.finished(progress):
             return False
-        if 'trust' in self.distill and self._specialists:
-            return all(self._over(each, progress) for each in self._specialists)
-        return self._schedules[GENERAL].finished(progress)
+        # Specialists are measured by it, whatever it gives itself.
+        judged = self._specialists if 'trust' in self.distill else ()
+        return all(self._has_taught(each, progress) for each in judged)
+
+    def _has_taught(self, name: str, progress: Progress) -> bool:
+        """Whether nothing that a teacher gives will count again."""
+        entries = [e for e in self._entries if e.for_teacher(name == GENERAL)]
+        weights = [self._schedules[GENERAL if name == GENERAL else '']]
+        if name != GENERAL:
+            weights.append(self._specialists[name].weight)
+        return any(weight.finished(progress) for weight in weights) or all(
+            entry.schedule.finished(progress) for entry in entries
+        )
 
     def _now(self) -> Now:
         now, rests = self._progress, self.alpha == 0
@@ -274,7 +281,6 @@ class SpecializedTeacherDistiller(GuardedDistiller):
     def pupils(self) -> List[Pupil]:
         """The student and, with ``mutual``, the second one."""
         transfers = [part for part in self.distill.values() if isinstance(part, Transfer)]
-        taught = [part for part in transfers if part.teacher != PEER]
         models = [('', self.student)]
         if PEER in self.distill:
             models.append((f'{PEER}_', self.distill[PEER]))
@@ -282,7 +288,8 @@ class SpecializedTeacherDistiller(GuardedDistiller):
             Pupil(
                 prefix,
                 model,
-                [part for part in taught if part.name.startswith(f'{PEER}_') == bool(prefix)],
+                [p for p in transfers if p.pupil == prefix and p.teacher != PEER],
+                [part for part in transfers if part.pupil == prefix and part.teacher == PEER],
             )
             for prefix, model in models
         ]

@@ -36,6 +36,8 @@ class Pupil(NamedTuple):
     prefix: str
     model: nn.Module
     transfers: List[Transfer]
+    shared: List[Transfer]
+    """What it is told by the other student."""
 
 
 class _Seen(NamedTuple):
@@ -105,7 +107,8 @@ class SpecializedStep:
         teacher = self.distiller.teachers[name]
         if hasattr(teacher, 'read'):
             return teacher.read(self.pictures.take(self.rows[name]))
-        return teacher.launch(pick(self.images, self.rows[name]), self._samples_of(name))
+        # Of a clip, all frames.
+        return teacher.launch(self._step_of(name).images, self._samples_of(name))
 
     def _samples_of(self, name: str) -> Optional[List]:
         if self.samples is None:
@@ -116,7 +119,8 @@ class SpecializedStep:
         self, pupil: Pupil, out: Dict[str, Any], kwargs: dict
     ) -> Tuple[Pupil, TapRecorder, Optional[Answer]]:
         model, targets, given = pupil.model, None, dict(kwargs)
-        paths = {path for part in pupil.transfers for path, _ in part.student_taps.values()}
+        parts = [*pupil.transfers, *pupil.shared]
+        paths = {path for part in parts for path, _ in part.student_taps.values()}
         if self.distiller.judged:
             targets = given['targets'] = model.sample_targets(self.samples, self.images.device)
             paths |= {split_run(path)[0] for path in model.response_taps.values()}
@@ -156,7 +160,7 @@ class SpecializedStep:
             value = part(ours, theirs, place)
             self.distiller.check_arrival(part, seen.pupil.model, value, seen.recorder)
             if part.teacher == GENERAL:
-                owed = total(value, shares.general, by.new_tensor(float(len(value))))
+                owed = total(value, shares.general, len(shares.general))
             else:
                 column = self._names().index(part.teacher)
                 owed = total(value, pick(shares.specialists[:, column], lesson.rows), by)
@@ -188,7 +192,9 @@ class SpecializedStep:
             for name, value in maps.items():
                 path, run = taps[name]
                 at = path if run is None else f'{path}@{run}'
-                self.distiller.guard.watch(f'{at} of {owner}{on}', value, rows, count)
+                # Frames of clips are no samples.
+                own = None if rows is None or len(value) != len(rows) else rows
+                self.distiller.guard.watch(f'{at} of {owner}{on}', value, own, count)
 
     def _add(self, out: Dict[str, Any], part: Transfer, owed: Tensor, weight: float) -> None:
         for key in (f'loss_kd_{part.name}', f'kd_{part.name}'):
@@ -246,16 +252,14 @@ class SpecializedStep:
     def _exchange(self, out: Dict[str, Any], seen: List[_Seen]) -> List[str]:
         mutual, done = self.distiller.mutual, []
         weights = mutual.weights(self.distiller.progress)
-        sides = [(seen[0], seen[1], 'share_'), (seen[1], seen[0], f'{PEER}_share_')]
-        for (mine, other, prefix), weight in zip(sides, weights):
+        sides = [(seen[0], seen[1]), (seen[1], seen[0])]
+        for (mine, other), weight in zip(sides, weights):
             if weight == 0 or self.distiller.alpha == 0:
                 continue
             response = _between(mine, other, mutual.detach)
             judge = mine.judged.get(GENERAL)
             gate = mutual.gate(mine.answer, None if judge is None else judge.teacher_loss)
-            for name, part in self.distiller.distill.items():
-                if not name.startswith(prefix) or not isinstance(part, Transfer):
-                    continue
+            for part in mine.pupil.shared:
                 maps = [
                     {key: each.recorder.get(*tap) for key, tap in part.student_taps.items()}
                     for each in (mine, other)
@@ -263,7 +267,7 @@ class SpecializedStep:
                 place = self._place(PEER, response)
                 value = part(maps[0], copy_of(maps[1], mutual.detach), place)
                 self.distiller.check_arrival(part, mine.pupil.model, value, mine.recorder)
-                owed = total(value, gate, gate.new_tensor(float(len(gate))))
+                owed = total(value, gate, len(gate))
                 self._add(out, part, owed, weight)
                 done.append(part.name)
         return done

@@ -62,7 +62,8 @@ class TransferConfig:
         kind = class_of(self.loss)
         # What knows the channels is built where they are known.
         self.wants_channels = 'channels' in getattr(kind, 'build_needs', ())
-        if not self.wants_channels or 'channels' in dict(self.loss):
+        given = isinstance(self.loss, nn.Module) or 'channels' in dict(self.loss)
+        if not self.wants_channels or given:
             with torch.random.fork_rng(devices=[]):
                 self.loss = build(self.loss)
             self.wants_channels = False
@@ -125,6 +126,7 @@ class Transfer(BaseModule):
         teacher: The teacher's.
         student_channels: Channels of the student's map, if there is one map and they are known.
         teacher_channels: Of the teacher's.
+        pupil: What the names of all that belongs to the pupil begin with.
     """
 
     def __init__(
@@ -134,9 +136,11 @@ class Transfer(BaseModule):
         teacher: str,
         student_channels: Optional[int],
         teacher_channels: Optional[int],
+        pupil: str = '',
     ):
         super().__init__()
         self.name, self.teacher, self.entry = name, teacher, config.name
+        self.pupil = pupil
         self.student_taps, self.teacher_taps = config.student, config.teacher
         self.align = config.align
         self.needs = config.needs
@@ -230,6 +234,18 @@ def parse_transfers(entries: Any) -> List[TransferConfig]:
                 'name=.'
             )
     return configs
+
+
+def add_parts(parts: Dict[str, nn.Module], transfers: List[Transfer]) -> None:
+    """Adds transfers to the parts of a distiller, under their names.
+
+    Raises:
+        MMKDError: Something is called so already.
+    """
+    for transfer in transfers:
+        if transfer.name in parts:
+            raise MMKDError(f'transfers: {transfer.name!r} is taken; give the entry another name=.')
+        parts[transfer.name] = transfer
 
 
 def check_taps(config: TransferConfig, model: nn.Module, owner: str) -> Dict[str, Tap]:

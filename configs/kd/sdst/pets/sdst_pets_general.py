@@ -9,4 +9,4 @@ _base_ = [
 train_dataloader = dict(sampler=dict(samples_per_epoch=1600))
 train_cfg = dict(max_epochs=2)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-load_from = 'work_dirs/sdst/synthetic/general/epoch_4.pth'
+load_from = 'work_dirs/sdst/synthetic/general/epoch_8.pth'

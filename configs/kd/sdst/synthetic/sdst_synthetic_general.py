@@ -5,3 +5,5 @@ _base_ = [
     '../_base_/schedule_scratch.py',
     '../../../_base_/default_runtime.py',
 ]
+
+train_cfg = dict(max_epochs=8)

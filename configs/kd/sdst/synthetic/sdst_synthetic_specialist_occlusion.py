@@ -3,6 +3,6 @@ _base_ = './sdst_synthetic_general.py'
 
 train_dataloader = dict(dataset=dict(groups=['occlusion']))
 # Of work_dirs/, where the chain puts it.
-load_from = 'work_dirs/sdst/synthetic/general/epoch_4.pth'
+load_from = 'work_dirs/sdst/synthetic/general/epoch_8.pth'
 train_cfg = dict(max_epochs=1)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))

@@ -8,7 +8,7 @@ model = dict(
     general=dict(
         type='mmkd.BatchTeacher',
         config='{{ fileDirname }}/sdst_synthetic_general.py',
-        weights='work_dirs/sdst/synthetic/general/epoch_4.pth',
+        weights='work_dirs/sdst/synthetic/general/epoch_8.pth',
         dtype='auto',
     ),
     transfers={{_base_.transfers}},
