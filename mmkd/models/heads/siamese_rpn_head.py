@@ -285,8 +285,9 @@ class SiameseRPNHead(StockHead):
         height, width = cls_score.shape[-2:]
         grid = self.grid((height, width), cls_score.device)
         # (channels, A, h, w) -> (channels, h, w, A)
-        scores = cls_score.view(2, -1, height, width).permute(0, 2, 3, 1).flatten(1)
-        deltas = bbox_pred.view(4, -1, height, width).permute(0, 2, 3, 1).flatten(1)
+        # In single precision: of half precision's scores many are the same near 1.
+        scores = cls_score.float().view(2, -1, height, width).permute(0, 2, 3, 1).flatten(1)
+        deltas = bbox_pred.float().view(4, -1, height, width).permute(0, 2, 3, 1).flatten(1)
         centre, size = decode(grid.anchors, deltas, self.bbox_coder.means, self.bbox_coder.stds)
         box, score = pick(
             scores.softmax(dim=0)[1],

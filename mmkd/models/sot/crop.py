@@ -52,11 +52,14 @@ def crop_slices(img: Tensor, corners: Tensor, target: int, fill: Tensor) -> Tens
     y0, y1 = _span(y0, y1, height)
     left, top = max(x0, 0), max(y0, 0)
     right, bottom = min(x1, width - 1), min(y1, height - 1)
-    part = img[..., top : bottom + 1, left : right + 1].float()
-    if (left, top, right, bottom) != (x0, y0, x1, y1):
-        whole = fill.float()[:, None, None].expand(-1, y1 - y0 + 1, x1 - x0 + 1)[None].contiguous()
-        whole[..., top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1] = part
-        part = whole
+    if (left, top, right, bottom) == (x0, y0, x1, y1):
+        part = img[..., top : bottom + 1, left : right + 1].float()
+    else:
+        part = fill.float()[:, None, None].expand(-1, y1 - y0 + 1, x1 - x0 + 1)[None].contiguous()
+        # Slices that end before they begin would be counted from the other side.
+        if left <= right and top <= bottom:
+            shown = img[..., top : bottom + 1, left : right + 1].float()
+            part[..., top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1] = shown
     return interpolate(part, size=(target, target), mode='bilinear', align_corners=False)
 
 

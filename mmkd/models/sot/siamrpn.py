@@ -204,7 +204,11 @@ class SiamRPN(StockSiamRPN):
         Returns:
             The sample, with ``pred_track_instances``: ``bboxes`` (1, 4) xyxy in pixels and
             ``scores`` (1,), on the device.
+
+        Raises:
+            MMKDError: If a video's first frame has no box, or has not been there.
         """
+        self._check_start(data_samples[0])
         mode = self.test_cfg.get('test_mode', 'OPE')
         if mode not in ('OPE', 'VOT'):
             raise MMKDError(f"test_cfg.test_mode is 'OPE' or 'VOT', but got {mode!r}.")
@@ -212,6 +216,19 @@ class SiamRPN(StockSiamRPN):
         for sample, found in zip(data_samples, step(inputs, data_samples)):
             sample.pred_track_instances = found
         return list(data_samples)
+
+    def _check_start(self, sample: Any) -> None:
+        frame = sample.metainfo.get('frame_id')
+        if frame == 0 and len(sample.gt_instances.bboxes) != 1:
+            raise MMKDError(
+                "The first frame of a video needs one box, the target's, in gt_instances, but that "
+                f'of {sample.metainfo.get("img_path")!r} has {len(sample.gt_instances.bboxes)}.'
+            )
+        if frame and not hasattr(self, 'memo'):
+            raise MMKDError(
+                f'SiamRPN was given frame {frame} of a video without its first one, 0, which has '
+                "the target's box. Test with sampler=dict(type='VideoSampler')."
+            )
 
     def get_cropped_img(
         self,

@@ -60,6 +60,18 @@ def test_squares_that_end_where_the_frame_does(way, x, y, size):
     torch.testing.assert_close(found, stock(FRAME, centre, side, 31), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize('way', [crop_slices, crop_gathered])
+@pytest.mark.parametrize(
+    ('x', 'y'), [(-60, 30), (-21, 30), (160, 30), (40, -60), (40, 81), (40, 200), (-50, -50)]
+)
+def test_squares_that_miss_the_frame(way, x, y):
+    """A first box may lie beyond the border."""
+    centre, side = torch.tensor([float(x), float(y)]), torch.tensor(40.0)
+    corners = torch.stack([centre - side / 2, centre + side / 2]).trunc()
+    found = way(FRAME, corners, 31, FILL)
+    torch.testing.assert_close(found, stock(FRAME, centre, side, 31), atol=1e-3, rtol=0)
+
+
 def test_frames_of_floats():
     frame = torch.rand(1, 3, 60, 84) * 255
     centre, side = torch.tensor([30.0, 20.0]), torch.tensor(70.0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 from mmtrack.engine.hooks import SiamRPNBackboneUnfreezeHook
 from mmtrack.models.sot import base as stock_base
 from mmtrack.models.track_heads import SiameseRPNHead as StockHead
@@ -314,3 +315,32 @@ def test_mistakes_are_told():
     small = build(cfg=siamrpn_cfg(search_size=31))
     with pytest.raises(MMKDError, match='search image of 31'):
         small.sample_targets(random_pairs(1))
+
+
+def test_a_first_frame_without_box_is_told():
+    model = build()
+    batch = next(video(2))
+    batch['data_samples'][0].gt_instances = InstanceData(bboxes=torch.zeros(0, 4))
+    with pytest.raises(MMKDError, match='first frame .* one box, .* has 0'):
+        model.test_step(batch)
+
+
+def test_a_video_that_begins_in_its_middle_is_told():
+    frames = video(3)
+    next(frames)
+    with pytest.raises(MMKDError, match=r'frame 1 .* without its first .*VideoSampler'):
+        build().test_step(next(frames))
+
+
+def test_maps_of_half_precision_are_decoded_in_single():
+    model = build()
+    cls, reg = model(images(1), mode='tensor')
+    cls, reg = cls.detach().bfloat16(), reg.detach().bfloat16()
+    last = torch.tensor([60.0, 50, 40, 45])
+    args = (last, torch.tensor(1.3), [dict(ori_shape=(150, 200))])
+    with torch.autocast('cpu', torch.bfloat16):
+        (found,) = model.head.predict_by_feat(cls, reg, *args)
+    (expected,) = model.head.predict_by_feat(cls.float(), reg.float(), *args)
+    assert found.scores.dtype == found.bboxes.dtype == torch.float32
+    assert torch.equal(found.bboxes, expected.bboxes)
+    assert torch.equal(found.scores, expected.scores)
