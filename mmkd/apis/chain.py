@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 from mmkd.errors import MMKDError, nearest
 
@@ -86,6 +87,10 @@ def read_chain(path: str) -> Chain:
     for entry in table['runs']:
         runs.extend(_parse(entry, file, work_dir, [run.name for run in runs]))
     compare = table.get('compare')
+    if compare and not compare.get('arms'):
+        raise MMKDError(
+            f'{path}: compare takes arms={{label: name of a run}}, but got {compare!r}.'
+        )
     names = list(dict.fromkeys(run.name for run in runs))
     for label, name in dict((compare or {}).get('arms', {})).items():
         if name not in names:
@@ -151,6 +156,8 @@ def options_of(run: Run, checkpoints: Dict[str, str]) -> Dict[str, Any]:
     def fill(value: Any) -> Any:
         if isinstance(value, str):
             return _NEEDS.sub(lambda match: checkpoints[match[1]], value)
+        if isinstance(value, (list, tuple)):
+            return type(value)(fill(each) for each in value)
         return value
 
     filled = {key: fill(value) for key, value in run.options.items()}
@@ -160,14 +167,40 @@ def options_of(run: Run, checkpoints: Dict[str, str]) -> Dict[str, Any]:
 
 
 def as_arguments(options: Dict[str, Any]) -> List[str]:
-    """``--cfg-options`` of settings."""
+    """``--cfg-options`` of settings.
+
+    Raises:
+        MMKDError: A value would arrive as another one.
+    """
     if not options:
         return []
-    pairs = []
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    arguments = ['--cfg-options']
     for key, value in options.items():
-        text = value if isinstance(value, str) else json.dumps(value).replace(' ', '')
-        pairs.append(f'{key}={text}')
-    return ['--cfg-options', *pairs]
+        arguments.append(f'{key}={_text(value)}')
+        try:
+            found = parser.parse_args([arguments[0], arguments[-1]]).cfg_options[key]
+        except AssertionError:
+            # Brackets of a string that do not match.
+            found = None
+        if found != value or type(found) is not type(value):
+            raise MMKDError(
+                f'The option {key!r} is {value!r}, which a command line cannot hand on'
+                + (
+                    '. Give its entries as keys with dots.'
+                    if isinstance(value, dict)
+                    else f': it would arrive as {found!r}. Write it into a config instead.'
+                )
+            )
+    return arguments
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        left, right = '[]' if isinstance(value, list) else '()'
+        return left + ','.join(_text(each) for each in value) + right
+    return str(value)
 
 
 def checkpoint_of(run: Run) -> Optional[str]:
@@ -199,8 +232,13 @@ def check_same(record: Path, what: Dict[str, Any], run: Run) -> None:
         MMKDError: It was another command.
     """
     done = json.loads(record.read_text())
-    for key, value in what.items():
-        if done.get(key) != value:
+    # As a file has it: without tuples.
+    for key, value in json.loads(json.dumps(what)).items():
+        same = done.get(key) == value
+        if key == 'config' and not same:
+            # The table may have been named by another path.
+            same = Path(str(done.get(key))).resolve() == Path(str(value)).resolve()
+        if not same:
             raise MMKDError(
                 f'{run.folder} holds the run {run.title!r} of another table: {key} was '
                 f'{done.get(key)!r} and is {value!r}. Move that folder away to run it anew, or '

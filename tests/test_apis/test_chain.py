@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import argparse
 import json
 
 import pytest
+from mmengine.config import DictAction
 
 from mmkd.apis import chain
 from mmkd.errors import MMKDError
@@ -119,3 +121,61 @@ def test_mistakes_are_told(table, text, message):
 def test_a_missing_table_is_told(tmp_path):
     with pytest.raises(MMKDError, match='no table of runs'):
         chain.read_chain(str(tmp_path / 'none.py'))
+
+
+OPTIONS = """
+runs = [
+    dict(name='a', config='{root}/big.py'),
+    dict(name='b', config='{root}/big.py', options={options}),
+]
+"""
+
+
+@pytest.mark.parametrize('value', [None, True, 3, 0.5, 'x', ['a', 'b'], (1, 2), [[1], 'y'], []])
+def test_options_arrive_as_they_are(table, tmp_path, value):
+    """What the other side of the command line reads is what the table says."""
+    run = chain.read_chain(table(OPTIONS.format(root=tmp_path, options={'x.y': value}))).runs[1]
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    found = parser.parse_args(chain.as_arguments(chain.options_of(run, {}))).cfg_options['x.y']
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize('value', ['1e-3', 'with,comma', 'a b', '(', ['a b']])
+def test_options_that_would_arrive_as_others_are_told(table, tmp_path, value):
+    run = chain.read_chain(table(OPTIONS.format(root=tmp_path, options={'x.y': value}))).runs[1]
+    with pytest.raises(MMKDError, match="option 'x.y' is .* it would arrive as"):
+        chain.as_arguments(chain.options_of(run, {}))
+
+
+def test_a_dict_among_the_options_is_told(table, tmp_path):
+    text = OPTIONS.format(root=tmp_path, options={'model.alpha': dict(value=1.0, stop_epoch=2)})
+    run = chain.read_chain(table(text)).runs[1]
+    with pytest.raises(MMKDError, match=r'model.alpha.*as keys with dots'):
+        chain.as_arguments(chain.options_of(run, {}))
+
+
+def test_checkpoints_are_put_into_lists(table, tmp_path):
+    text = OPTIONS.format(root=tmp_path, options={'x': ['{a}', 'b']})
+    run = chain.read_chain(table(text)).runs[1]
+    assert chain.options_of(run, dict(a='a.pth')) == {'x': ['a.pth', 'b']}
+
+
+def test_what_was_done_is_the_same_by_another_way_to_the_table(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = table(OPTIONS.format(root='.', options={'x': (1, 2)}))
+    run = chain.read_chain('table.py').runs[1]
+    what = {'config': run.config, 'options': run.options, 'args': list(run.train_args)}
+    record = tmp_path / 'trained.json'
+    record.write_text(json.dumps(what))
+    chain.check_same(record, what, run)
+    again = chain.read_chain(path).runs[1]
+    chain.check_same(record, {**what, 'config': again.config}, again)
+    assert again.config != run.config
+
+
+def test_a_comparison_without_arms_is_told(table, tmp_path):
+    text = f"runs = [dict(name='a', config='{tmp_path}/big.py')]\ncompare = dict(resamples=3)"
+    with pytest.raises(MMKDError, match='compare takes arms='):
+        chain.read_chain(table(text))
