@@ -142,7 +142,7 @@ def test_options_arrive_as_they_are(table, tmp_path, value):
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize('value', ['1e-3', 'with,comma', 'a b', '(', ['a b']])
+@pytest.mark.parametrize('value', ['1e-3', 'with,comma', 'a b', '(a,b', ['a b']])
 def test_options_that_would_arrive_as_others_are_told(table, tmp_path, value):
     run = chain.read_chain(table(OPTIONS.format(root=tmp_path, options={'x.y': value}))).runs[1]
     with pytest.raises(MMKDError, match="option 'x.y' is .* it would arrive as"):

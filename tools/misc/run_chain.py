@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 from mmkd.apis.chain import (
     RESULTS,
@@ -63,14 +64,28 @@ def call(command: List[str], log: Path, what: str) -> None:
     with log.open('a') as file, subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace'
     ) as process:
-        for line in process.stdout:
-            file.write(line)
-            print(line, end='', flush=True)
+        try:
+            for line in process.stdout:
+                file.write(line)
+                print(line, end='', flush=True)
+        except BaseException:
+            # Or it would go on without us, in a folder in which the next call resumes.
+            process.terminate()
+            raise
     if process.returncode:
         raise MMKDError(
             f'{what} ended with exit status {process.returncode}; its output is in {log}. The same '
             'command goes on from there.'
         )
+
+
+def stop_with_children() -> None:
+    """Makes SIGTERM an exception, as Ctrl-C is one, so that :func:`call` can end what it runs."""
+
+    def stop(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def tool(name: str, gpus: int) -> List[str]:
@@ -192,6 +207,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    stop_with_children()
     try:
         main()
     except MMKDError as error:
