@@ -20,6 +20,7 @@ from .sot_lists import (
 )
 
 SPLITS = ('train', 'val', 'test', 'train_vot', 'val_vot')
+FRAMES = '%08d.jpg'
 
 
 def convert_got10k(
@@ -72,10 +73,10 @@ def _look_at(base: Path, rel: str, is_hidden: bool, bad: BadLines) -> VideoInfo 
     boxes = count_boxes(folder / 'groundtruth.txt', bad)
     if not boxes:
         return None
-    numbers = frame_numbers(folder)
+    numbers = frame_numbers(folder, FRAMES)
     if is_hidden and boxes == 1:
         # The test set's ground truth is its first frame's: the video ends where the images do.
         boxes = max(numbers, default=1)
-    if not check_frames(numbers, 1, boxes, str(folder), 'groundtruth.txt', bad):
+    if not check_frames(numbers, 1, boxes, str(folder), 'groundtruth.txt', bad, FRAMES):
         return None
     return VideoInfo(rel, f'{rel}/groundtruth.txt', 1, boxes)

@@ -17,6 +17,7 @@ from .sot_lists import Listing, check_frames, frame_numbers, need_folder, read_n
 
 SPLITS = ('train', 'test')
 OFFICIAL_TEST_VIDEOS = 280
+FRAMES = '%08d.jpg'
 # Where the official evaluation toolkit has the list, from its own folder.
 _PLACES = (
     'testing_set.txt',
@@ -116,8 +117,10 @@ def _look_at(
             raise
         bad.add(str(folder), 'a video whose annotation cannot be read', f': {error}')
         return None
-    numbers = frame_numbers(folder / 'img')
-    if not check_frames(numbers, 1, len(boxes), str(folder / 'img'), 'groundtruth.txt', bad):
+    numbers = frame_numbers(folder / 'img', FRAMES)
+    if not check_frames(
+        numbers, 1, len(boxes), str(folder / 'img'), 'groundtruth.txt', bad, FRAMES
+    ):
         return None
     has_area = (boxes[:, 2:] > 0).all(axis=1)
     notes['frame without a visible target'] += int(absent.sum())

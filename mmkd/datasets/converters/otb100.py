@@ -13,6 +13,8 @@ from .badlines import BadLines
 from .sot_lists import Listing, check_frames, count_boxes, frame_numbers, need_folder
 
 SEQUENCES = 100
+FRAMES = '%04d.jpg'
+FRAMES_OF = {'Board': '%05d.jpg'}
 # Number of the image of the first box where it is not 1 (the benchmark's list of sequences); most
 # such folders begin with that image, David's does not.
 FIRST_FRAMES = {'David': 300, 'BlurCar1': 247, 'BlurCar3': 3, 'BlurCar4': 18}
@@ -62,8 +64,10 @@ def _look_at(path: Path, prefix: str, bad: BadLines) -> VideoInfo | None:
         return None
     skipped = SKIPPED_BOXES.get(folder.name, 0)
     start = FIRST_FRAMES.get(folder.name, 1) + skipped
-    numbers = frame_numbers(folder / 'img')
-    if not check_frames(numbers, start, boxes - skipped, str(folder / 'img'), path.name, bad):
+    template = FRAMES_OF.get(folder.name, FRAMES)
+    numbers = frame_numbers(folder / 'img', template)
+    where = str(folder / 'img')
+    if not check_frames(numbers, start, boxes - skipped, where, path.name, bad, template):
         return None
     rel = prefix + folder.name
     return VideoInfo(f'{rel}/img', f'{rel}/{path.name}', start, start + boxes - skipped - 1)

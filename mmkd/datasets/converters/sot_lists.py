@@ -15,7 +15,7 @@ from ..sot_annotations import read_boxes
 from ..sot_infos import VideoInfo, write_infos
 from .badlines import BadLines
 
-_FRAME = re.compile(r'(\d+)\.jpg', re.IGNORECASE)
+_FRAME = re.compile(r'(\d+)\.jpg', re.ASCII)
 
 
 class Listing(NamedTuple):
@@ -46,18 +46,31 @@ def need_folder(path, what: str) -> Path:
     return Path(path)
 
 
-def frame_numbers(folder: Path) -> List[int]:
-    """Numbers of a folder's ``<number>.jpg``, sorted; empty if there is no such folder."""
+def frame_numbers(folder: Path, template: str) -> List[int]:
+    """Numbers of a folder's images that are called as the data set will call them, sorted.
+
+    Args:
+        folder: Of the images; there are none if it does not exist.
+        template: A %-format of the number, '%08d.jpg'.
+    """
     try:
         with os.scandir(folder) as entries:
-            found = [_FRAME.fullmatch(entry.name) for entry in entries]
+            names = [entry.name for entry in entries]
     except OSError:
         return []
-    return sorted(int(match.group(1)) for match in found if match)
+    found = ((_FRAME.fullmatch(name), name) for name in names)
+    numbers = ((int(match.group(1)), name) for match, name in found if match)
+    return sorted(number for number, name in numbers if name == template % number)
 
 
 def check_frames(
-    numbers: Sequence[int], start: int, boxes: int, where: str, ann: str, bad: BadLines
+    numbers: Sequence[int],
+    start: int,
+    boxes: int,
+    where: str,
+    ann: str,
+    bad: BadLines,
+    template: str = '%08d.jpg',
 ) -> bool:
     """Whether a video has an image for each of its boxes.
 
@@ -68,6 +81,7 @@ def check_frames(
         where: Folder of the images.
         ann: File of the boxes.
         bad: Is told if not.
+        template: How the images are called: a %-format of the number.
 
     Raises:
         MMKDError: If an image is missing and ``bad`` does not skip.
@@ -79,7 +93,7 @@ def check_frames(
         f": '{ann}' has {boxes} boxes, of the frames {start} to {start + boxes - 1}, but "
         f'{len(missing)} of these are missing, the first of them number {missing[0]}'
         if numbers
-        else ': there is no <number>.jpg in it'
+        else f": there is no image in it that is called like '{template % start}'"
     )
     bad.add(f"'{where}'", 'a video without all of its frames', detail)
     return False
@@ -107,15 +121,16 @@ def read_names(path) -> List[str]:
         MMKDError: If the file cannot be read, is empty, or has a name twice.
     """
     try:
-        lines = Path(path).read_text(encoding='utf-8-sig').split()
+        lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MMKDError(f"The list of names '{path}' cannot be read: {error}") from error
-    if not lines:
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
         raise MMKDError(f"The list of names '{path}' is empty.")
-    twice = [name for name, count in Counter(lines).items() if count > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise MMKDError(f"The list of names '{path}' has '{twice[0]}' twice.")
-    return lines
+    return names
 
 
 def subset(

@@ -14,6 +14,7 @@ from .sot_lists import Listing, check_frames, count_boxes, frame_numbers, need_f
 
 SPLITS = ('train', 'test')
 CHUNKS = tuple(range(12))
+FRAMES = '%d.jpg'
 
 
 def convert_trackingnet(
@@ -59,7 +60,7 @@ def convert_trackingnet(
 def _look_at(
     base: Path, part: str, folder: Path, bad: BadLines, notes: Counter
 ) -> VideoInfo | None:
-    numbers = frame_numbers(folder)
+    numbers = frame_numbers(folder, FRAMES)
     if not numbers:
         notes['left out: an empty folder of frames'] += 1
         return None
@@ -69,6 +70,6 @@ def _look_at(
         return None
     if part == 'TEST' and boxes == 1:
         boxes = numbers[-1] + 1
-    if not check_frames(numbers, 0, boxes, str(folder), ann, bad):
+    if not check_frames(numbers, 0, boxes, str(folder), ann, bad, FRAMES):
         return None
     return VideoInfo(f'{part}/frames/{folder.name}', ann, 0, boxes - 1)

@@ -12,6 +12,7 @@ from ..sot_infos import VideoInfo
 from .badlines import BadLines
 from .sot_lists import Listing, check_frames, count_boxes, frame_numbers, need_folder
 
+FRAMES = '%06d.jpg'
 SEQUENCES = {'UAV123': 123, 'UAV20L': 20}
 # Parts of a folder follow each other, the last frame of one being the first of the next; these do
 # not (the benchmark's own list of sequences). Part -> number of its first frame.
@@ -54,8 +55,8 @@ def convert_uav123(root: str, benchmark: str = 'UAV123', skip_bad: bool = False)
             bad.add(f"'{path}'", f'a part whose part {part - 1} is missing')
             continue
         ends[folder, part] = start + boxes - 1
-        numbers = frame_numbers(frames / folder)
-        if check_frames(numbers, start, boxes, str(frames / folder), path.name, bad):
+        numbers = frame_numbers(frames / folder, FRAMES)
+        if check_frames(numbers, start, boxes, str(frames / folder), path.name, bad, FRAMES):
             ann = f'anno/{benchmark}/{path.name}'
             infos.append(VideoInfo(f'data_seq/UAV123/{folder}', ann, start, start + boxes - 1))
     notes.update({f'left out: {reason}': count for reason, count in bad.counts.items()})

@@ -162,6 +162,29 @@ def test_lasot_without_classes(monkeypatch, tmp_path):
     assert [info.name for info in infos] == ['cat-1']
 
 
+def test_names_with_spaces(monkeypatch, tmp_path):
+    make_lasot(tmp_path, {'red car-1': [], 'cat-1': []}, frames=2, images=False)
+    for name in ('red car-1', 'cat-1'):
+        folder = tmp_path / 'LaSOTBenchmark' / name.split('-')[0] / name / 'img'
+        touch(folder, (1, 2))
+    names = tmp_path / 'list.txt'
+    names.write_text('red car-1 \r\n\r\n', encoding='utf-8-sig')
+    call(monkeypatch, *lasot_args(tmp_path), '--list', names)
+    (info,) = read_infos(str(tmp_path / 'out' / 'lasot_test_infos.txt'))
+    assert info.name == 'red car-1'
+    assert info.video_path == 'red car/red car-1/img'
+
+
+@pytest.mark.parametrize('template', ['%04d.jpg', '%08d.JPG'])
+def test_images_that_the_data_set_would_not_find(monkeypatch, lasot, template):
+    folder = lasot / 'LaSOTBenchmark' / 'cat' / 'cat-2' / 'img'
+    for path in folder.iterdir():
+        path.rename(folder / (template % int(path.stem)))
+    message = "cat-2/img.: a video without all .* no image in it that is called like '00000001.jpg'"
+    with pytest.raises(SystemExit, match=message):
+        call(monkeypatch, *lasot_args(lasot), '--toolkit', lasot / 'toolkit')
+
+
 def test_got10k(monkeypatch, tmp_path, capsys):
     root = tmp_path / 'GOT10k'
     for split, title, count, lines in (
