@@ -12,6 +12,7 @@ from mmkd.errors import MMKDError
 
 from ..response import Response
 from ..taps import TapRecorder
+from ..teachers import Teacher
 from ..transforms.centre_align import centre_align
 from .transfer import split_run
 
@@ -53,6 +54,21 @@ def check_respondent(model: nn.Module, why: str) -> None:
             f'{why} compares answers sample by sample, for which {type(model).__name__} lacks '
             f'{", ".join(missing)}; see mmkd.distill.response.Respondent. mmkd.SiamRPN and '
             'mmkd.FairMOT have them. Features alone (neck, backbone) need none of it.'
+        )
+
+
+def check_scale(teacher: Teacher, name: str) -> None:
+    """Sees that a teacher's answer is about pictures of the student's size.
+
+    Raises:
+        MMKDError: It enlarges them: its cells and anchors are others.
+    """
+    factor = teacher.input_size
+    if isinstance(factor, (int, float)) and factor != 1:
+        raise MMKDError(
+            f'The teacher {name!r} sees pictures {factor:g} times as large (input_size) as the '
+            'student, so that the cells and anchors of its answer are others. Leave input_size '
+            'out where answers are compared (trust=, mutual= or losses of the answer).'
         )
 
 

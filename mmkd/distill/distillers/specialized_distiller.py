@@ -17,7 +17,7 @@ from ..taps import Tap
 from ..teachers import Teacher
 from . import nan_guard
 from .guarded import GuardedDistiller
-from .lesson import check_respondent
+from .lesson import check_respondent, check_scale
 from .mutual import PEER, Mutual, parse_mutual
 from .pair import build
 from .report import report_run
@@ -168,6 +168,12 @@ class SpecializedTeacherDistiller(GuardedDistiller):
                 part.to(reference.device, reference.dtype)
         self.distill = ModuleDict(parts)
         if not self.active:
+            if self._alpha.peak > 0:
+                raise MMKDError(
+                    f'alpha={self._alpha} gives teachers a share of the loss, but no teacher gives '
+                    'anything: see general_weight, specialist_weight, and weight= and to= in '
+                    'transfers. The plain student is alpha=0.'
+                )
             # Nothing of it will be trained.
             self.distill.requires_grad_(PEER in parts)
 
@@ -187,6 +193,8 @@ class SpecializedTeacherDistiller(GuardedDistiller):
                 for path, run in entry.teacher.values()
             ]
             features += self.answer_taps(name).values()
+            if self.judged:
+                check_scale(teacher, name)
             teacher.check(features)
             teacher.request(features)
 

@@ -220,3 +220,27 @@ def test_no_step_waits(divide_by):
     distiller._arrival = None
     with Waits():
         distiller(inputs, samples, mode='loss')
+
+
+def test_answers_of_enlarged_pictures_are_refused():
+    """Its cells are other cells, and its anchors other anchors, than the student's."""
+    large = dict(toy.teacher(1), input_size=2.0)
+    with pytest.raises(MMKDError, match="'general' sees pictures 2 times as large"):
+        toy.build(general=large, specialists=None)
+    maps = dict(name='neck', student='neck@1', align='resize')
+    out = toy.build(general=large, specialists=None, transfers=[maps])(*toy.batch(), mode='loss')
+    assert float(out['loss_kd_neck_general']) > 0
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(specialists=None, transfers=[dict(ANSWER, to='specialists')]),
+        dict(specialists=None, transfers=[dict(ANSWER, weight=0)]),
+        dict(general_weight=0, specialist_weight=0),
+    ],
+)
+def test_a_distillation_without_anything_to_give_is_refused(changes):
+    with pytest.raises(MMKDError, match='no teacher gives anything'):
+        toy.build(**changes)
+    toy.build(alpha=0.0, **changes)
