@@ -238,6 +238,8 @@ class SpecializedStep:
             mask=lambda grid: step.mask(grid, size),
             response=response,
             known={'instances': lambda: step.instances(size), 'labels': step.labels},
+            # One that reads all that the student reads has maps like the student's.
+            covers=teacher != PEER and not hasattr(self.distiller.teachers[teacher], 'read'),
         )
 
     def _step_of(self, teacher: str) -> Step:

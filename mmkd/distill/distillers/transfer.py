@@ -115,6 +115,8 @@ class Place(NamedTuple):
     response: Optional[Response]
     known: Dict[str, Callable[[], Any]]
     """What else a loss may ask for by name."""
+    covers: bool = False
+    """Whether the teacher's map covers the whole picture, whatever its cells are."""
 
 
 class Transfer(BaseModule):
@@ -180,7 +182,7 @@ class Transfer(BaseModule):
             )
         mask = None
         if ours.dim() == 4 and theirs.dim() == 4:
-            theirs, mask = self._meet(theirs, tuple(ours.shape[2:]))
+            theirs, mask = self._meet(theirs, tuple(ours.shape[2:]), place.covers)
             real = place.mask(tuple(ours.shape[2:]))
             if real is not None:
                 mask = real if mask is None else mask & real
@@ -190,11 +192,19 @@ class Transfer(BaseModule):
             ours = self.transform(ours, tuple(theirs.shape[2:]) if theirs.dim() == 4 else (1, 1))
         return self.loss(ours, theirs, mask, reduction='sample', **known)
 
-    def _meet(self, theirs: Tensor, size: Tuple[int, int]) -> Tuple[Tensor, Optional[Tensor]]:
+    def _meet(
+        self, theirs: Tensor, size: Tuple[int, int], covers: bool
+    ) -> Tuple[Tensor, Optional[Tensor]]:
         if tuple(theirs.shape[2:]) == size or self.align == 'none':
             return theirs, None
         if self.align == 'resize':
             return resize_to_grid(theirs, size), None
+        if covers:
+            raise MMKDError(
+                f'{self.name}: the teacher reads one image, all of which its map of '
+                f"{tuple(theirs.shape[2:])} covers, as the student's of {size} does; cells of "
+                "other sizes do not meet around the centre. Say align='resize'."
+            )
         return centre_align(theirs, size)
 
     def _build_transform(

@@ -244,3 +244,15 @@ def test_a_distillation_without_anything_to_give_is_refused(changes):
     with pytest.raises(MMKDError, match='no teacher gives anything'):
         toy.build(**changes)
     toy.build(alpha=0.0, **changes)
+
+
+def test_teachers_of_images_do_not_meet_at_the_centre():
+    """Their maps cover the picture with cells of their own size."""
+    teacher = dict(TINY, input_size=(28, 28))
+    distiller = toy.build(
+        general=teacher,
+        specialists=None,
+        transfers=[dict(name='neck', student='neck@1', teacher='last')],
+    )
+    with pytest.raises(MMKDError, match=r"neck_general: .*\(2, 2\).*\(4, 4\).*align='resize'"):
+        distiller(*toy.batch(), mode='loss')
