@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Dict, List, Optional, Tuple, Union
 
 import torch
@@ -53,6 +54,15 @@ class TrackRunner(Runner):
         if on_cpu and self.launcher == 'pytorch' and not torch.distributed.is_initialized():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def set_randomness(
+        self, seed: Optional[int], diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """mmengine's, and what products of matrices need to be deterministic on a GPU."""
+        if deterministic:
+            # torch refuses them without; read when CUDA's library for them starts, which is later.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        super().set_randomness(seed, diff_rank_seed, deterministic)
 
     def wrap_model(self, model_wrapper_cfg: Optional[dict], model: nn.Module) -> nn.Module:
         """Waits, if there is something to wrap, until the loop that needs it begins."""

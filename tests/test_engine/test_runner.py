@@ -1,9 +1,12 @@
 """The runner sizes the identity classifier before the optimiser lists the parameters."""
 
+import os
+
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
+from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -146,3 +149,19 @@ def test_testing_is_compiled_if_the_config_says_so(tmp_path, monkeypatch, compil
         assert built.test() == dict(samples=4)
     expected = {} if compiled is True else compiled
     assert calls == ([] if compiled is False else [expected] * 4)
+
+
+@pytest.mark.parametrize('before', [None, ':16:8'])
+def test_deterministic_products_of_matrices_are_possible_on_a_gpu(tmp_path, monkeypatch, before):
+    """torch refuses them there without this variable, which no config can set."""
+    name = 'CUBLAS_WORKSPACE_CONFIG'
+    monkeypatch.setenv(name, 'to be put back')
+    monkeypatch.delenv(name)
+    one = runner(tmp_path / 'one', Plain(), Identities(None))
+    assert name not in os.environ
+    if before:
+        os.environ[name] = before
+    seen = []
+    monkeypatch.setattr(Runner, 'set_randomness', lambda *_, **__: seen.append(os.environ[name]))
+    one.set_randomness(seed=1, deterministic=True)
+    assert seen == [before or ':4096:8']
