@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from mmkd.errors import MMKDError
 
 ROOT = Path(__file__).parents[2]
 TRAINING = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)"
@@ -45,3 +48,36 @@ def test_a_stopped_chain_leaves_no_training_behind(tmp_path):
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     pytest.fail('the training goes on')
+
+
+TABLE = """
+runs = [
+    dict(name='big', config='big.py', seeds=[0, 1]),
+    dict(name='small', config='big.py', options={'x': '{big}'}),
+]
+"""
+
+
+def test_others_build_on_the_first_seed(tmp_path, monkeypatch):
+    """Or a run would build on whichever was trained first, and on another one later."""
+    spec = importlib.util.spec_from_file_location('run_chain', ROOT / 'tools/misc/run_chain.py')
+    run_chain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run_chain)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'big.py').write_text('a = 1\n')
+    (tmp_path / 'table.py').write_text(TABLE)
+    done = {}
+
+    def train(run, options, gpus):
+        done[run.title] = options
+        return f'{run.title}.pth'
+
+    monkeypatch.setattr(run_chain, 'train', train)
+    monkeypatch.setattr(run_chain, 'checkpoint_of', lambda run: None)
+    command = ['run_chain.py', 'table.py', '1', '--no-test']
+    monkeypatch.setattr(sys, 'argv', [*command, '--only', 'big_seed1', 'small'])
+    with pytest.raises(MMKDError, match="'small' builds on 'big'"):
+        run_chain.main()
+    monkeypatch.setattr(sys, 'argv', command)
+    run_chain.main()
+    assert done['small'] == {'x': 'big_seed0.pth'}

@@ -187,19 +187,22 @@ def main() -> None:
             print(f'{run.title:<32} {state(run)}')
         return
     checkpoints: Dict[str, str] = {}
+    # Of several seeds, others build on the first.
+    first = {run.name: run.title for run in reversed(chain.runs)}
     for run in chain.runs:
         wanted = not args.only or {run.name, run.title} & set(args.only)
         if not wanted:
             found = checkpoint_of(run)
-            if found is not None:
-                checkpoints.setdefault(run.name, found)
+            if found is not None and first[run.name] == run.title:
+                checkpoints[run.name] = found
             continue
         for need in run.needs:
             if need not in checkpoints:
                 raise MMKDError(f'{run.title!r} builds on {need!r}, which is not trained yet.')
         options = options_of(run, checkpoints)
         checkpoint = train(run, options, args.gpus)
-        checkpoints.setdefault(run.name, checkpoint)
+        if first[run.name] == run.title:
+            checkpoints[run.name] = checkpoint
         if run.test and not args.no_test:
             test(run, options, checkpoint, args.gpus)
     if chain.compare and not args.no_compare and not args.no_test:
