@@ -192,6 +192,7 @@ def _csv_rows(result: Dict[str, Any]) -> List[list]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
+    rows = [[cell.replace('|', r'\|') for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     rule = [':' + '-' * (widths[0] - 1)] + ['-' * (w - 1) + ':' for w in widths[1:]]
     rule[0] = ':--' if widths[0] < 3 else rule[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import asdict, replace
 
 import cv2
@@ -213,6 +214,14 @@ def test_markdown(files):
     assert overall.split('|')[6].strip().startswith('**+')
     foc = next(line for line in lines if line.startswith('| FOC'))
     assert '[' not in foc
+
+
+def test_names_do_not_break_the_table(files):
+    files['SDST | gate'] = files.pop('sdst')
+    text = as_markdown(compare(load_arms(files), resamples=100), ['success'])
+    rows = [line for line in text.splitlines() if line.startswith('|')]
+    assert r'SDST \| gate' in rows[0]
+    assert len({len(re.findall(r'(?<!\\)\|', row)) for row in rows}) == 1
 
 
 def test_groups_are_summed_up_where_there_are_no_attributes():

@@ -219,10 +219,11 @@ class SiamRPN(StockSiamRPN):
 
     def _check_start(self, sample: Any) -> None:
         frame = sample.metainfo.get('frame_id')
-        if frame == 0 and len(sample.gt_instances.bboxes) != 1:
+        known = sample.get('gt_instances', {}).get('bboxes', ()) if frame == 0 else (0,)
+        if len(known) != 1:
             raise MMKDError(
                 "The first frame of a video needs one box, the target's, in gt_instances, but that "
-                f'of {sample.metainfo.get("img_path")!r} has {len(sample.gt_instances.bboxes)}.'
+                f'of {sample.metainfo.get("img_path")!r} has {len(known)}.'
             )
         if frame and not hasattr(self, 'memo'):
             raise MMKDError(

@@ -317,10 +317,14 @@ def test_mistakes_are_told():
         small.sample_targets(random_pairs(1))
 
 
-def test_a_first_frame_without_box_is_told():
+@pytest.mark.parametrize('found', [None, InstanceData(), InstanceData(bboxes=torch.zeros(0, 4))])
+def test_a_first_frame_without_box_is_told(found):
+    """As of a video that the demo reads, which knows no boxes."""
     model = build()
     batch = next(video(2))
-    batch['data_samples'][0].gt_instances = InstanceData(bboxes=torch.zeros(0, 4))
+    del batch['data_samples'][0].gt_instances
+    if found is not None:
+        batch['data_samples'][0].gt_instances = found
     with pytest.raises(MMKDError, match='first frame .* one box, .* has 0'):
         model.test_step(batch)
 
