@@ -130,3 +130,20 @@ def test_the_documents_tell_the_code():
     assert {group: tuple(names.split()) for group, names in rows.items()} == {
         group: tuple(name for name in names if name.isupper()) for group, names in GROUPS.items()
     }
+
+
+def test_converters_and_data_sets_call_frames_alike():
+    from mmkd.datasets import sot
+    from mmkd.datasets.converters import got10k, lasot, otb100, trackingnet, uav123
+    from mmkd.datasets.sot import otb100 as otb100_data
+
+    for converter, data in (
+        (got10k, sot.GOT10kDataset),
+        (lasot, sot.LaSOTDataset),
+        (otb100, sot.OTB100Dataset),
+        (trackingnet, sot.TrackingNetDataset),
+        (uav123, sot.UAV123Dataset),
+    ):
+        assert data.framename_template == converter.FRAMES
+    assert otb100.FRAMES_OF == dict.fromkeys(otb100_data.FIVE_DIGITS, '%05d.jpg')
+    assert otb100.SKIPPED_BOXES == otb100_data.SKIPPED_BOXES
