@@ -145,5 +145,5 @@ def test_converters_and_data_sets_call_frames_alike():
         (uav123, sot.UAV123Dataset),
     ):
         assert data.framename_template == converter.FRAMES
-    assert otb100.FRAMES_OF == dict.fromkeys(otb100_data.FIVE_DIGITS, '%05d.jpg')
+    assert dict.fromkeys(otb100_data.FIVE_DIGITS, '%05d.jpg') == otb100.FRAMES_OF
     assert otb100.SKIPPED_BOXES == otb100_data.SKIPPED_BOXES
