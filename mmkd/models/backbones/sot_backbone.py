@@ -32,8 +32,9 @@ class SOTBackbone(BaseModule, metaclass=ABCMeta):
     - ``train()`` freezes the stages up to ``frozen_stages``: no gradients, BatchNorm in eval mode.
     - A frozen stage whose BatchNorm somebody has put into training mode in between, as the hook
       does, has been released: its parameters and its BatchNorm train from there on, as in
-      PySOT, whatever ``norm_eval`` says. (A stage without BatchNorm is released by parameters
-      that ask for gradients again; the hook must then not run before the first ``train()``.)
+      PySOT, whatever ``norm_eval`` says. (Stages without BatchNorm2d, SyncBatchNorm's included,
+      are released by parameters that ask for gradients again; if the hook runs before the first
+      ``train()``, as in a resumed training, that is when it runs for the second time.)
 
     Args:
         input_norm: None for raw BGR in 0..255, or ``dict(mean=, std=, to_rgb=)``; see
@@ -98,13 +99,10 @@ class SOTBackbone(BaseModule, metaclass=ABCMeta):
         for number, modules in self.stages().items():
             if number > self.frozen_stages or number in self._released:
                 continue
-            norms = _norms(modules)
-            if norms:
-                released = any(norm.training for norm in norms)
-            else:
-                parameters = [p for module in modules for p in module.parameters()]
-                released = number in self._frozen and any(p.requires_grad for p in parameters)
-            if released:
+            parameters = [p for module in modules for p in module.parameters()]
+            if any(norm.training for norm in _norms(modules)) or (
+                number in self._frozen and any(p.requires_grad for p in parameters)
+            ):
                 self._released.add(number)
 
     @abstractmethod

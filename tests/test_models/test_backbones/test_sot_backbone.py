@@ -10,7 +10,7 @@ from mmtrack.engine.hooks import SiamRPNBackboneUnfreezeHook
 from torch import nn
 
 from mmkd.errors import MMKDError
-from mmkd.models.backbones import SOTResNet, SOTTimmBackbone
+from mmkd.models.backbones import SOTAlexNet, SOTResNet, SOTTimmBackbone
 
 from .sot_cases import CASES, lively
 
@@ -121,6 +121,21 @@ def test_mmtracks_hook_unfreezes(make, resumed):
         assert norms_train(net, 'layer2') == {False}
         net.eval()  # the validation between
         assert not any(m.training for m in net.modules())
+
+
+def test_the_hook_unfreezes_synchronised_norms_too():
+    """It looks for BatchNorm2d, which they are not: the parameters alone tell."""
+    net = SOTAlexNet(0.0625, frozen_stages=5, norm_eval=True)
+    model = nn.Module()
+    model.backbone = net
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    unfreeze(net, 9, ['layer4', 'layer5'])
+    assert grad(net, 'layer4') == {False}
+    unfreeze(net, 10, ['layer4', 'layer5'])
+    for name, trains in (('layer3', False), ('layer4', True), ('layer5', True)):
+        assert grad(net, name) == {trains}
+        norms = [m for m in getattr(net, name).modules() if isinstance(m, nn.SyncBatchNorm)]
+        assert [norm.training for norm in norms] == [trains]
 
 
 def test_mmtracks_own_backbone_is_frozen_again():
