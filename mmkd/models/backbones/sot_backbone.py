@@ -100,7 +100,10 @@ class SOTBackbone(BaseModule, metaclass=ABCMeta):
             if number > self.frozen_stages or number in self._released:
                 continue
             parameters = [p for module in modules for p in module.parameters()]
-            if any(norm.training for norm in _norms(modules)) or (
+            # Others than BatchNorm2d the hook does not touch; torch 2.0 makes SyncBatchNorm's in
+            # training mode.
+            norms = [norm for norm in _norms(modules) if isinstance(norm, nn.BatchNorm2d)]
+            if any(norm.training for norm in norms) or (
                 number in self._frozen and any(p.requires_grad for p in parameters)
             ):
                 self._released.add(number)
