@@ -9,7 +9,7 @@ from typing import Dict, Iterable, List, Tuple
 
 from mmkd.errors import MMKDError, nearest
 
-from .groups import check_groups, groups_of
+from .groups import check_groups, group_of, groups_of
 
 SCHEMA = 'mmkd-attributes-1'
 
@@ -145,6 +145,11 @@ class AttributeTable:
             'schema': SCHEMA,
             'source': self.source,
             'names': list(self.names),
+            # For who reads the file without this package's idea of groups.
+            'groups': {
+                group: [name for name in self.names if group_of(name) == group]
+                for group in groups_of(self.names)
+            },
             'videos': {video: list(names) for video, names in self.videos.items()},
         }
         path = Path(path)

@@ -108,3 +108,10 @@ def test_groups_come_once_and_in_order():
         'occlusion',
         'fast_motion',
     )
+
+
+def test_the_file_tells_the_groups(tmp_path):
+    table = AttributeTable(('POC', 'FOC', 'FM', 'mine'), {'a': ('POC',)}, 'here')
+    table.save(str(tmp_path / 'table.json'))
+    content = json.loads((tmp_path / 'table.json').read_text())
+    assert content['groups'] == {'occlusion': ['POC', 'FOC'], 'fast_motion': ['FM']}
