@@ -16,7 +16,7 @@ _RUN_KEYS = ('name', 'config', 'options', 'train_args', 'test_args', 'seeds', 'c
 _TABLE_KEYS = ('runs', 'work_dir', 'compare')
 _NEEDS = re.compile(r'\{([\w-]+)\}')
 # What a run leaves in its folder when a part of it is over.
-TRAINED, TESTED = 'trained.json', 'tested.json'
+BEGUN, TRAINED, TESTED = 'begun.json', 'trained.json', 'tested.json'
 RESULTS = 'results'
 
 

@@ -24,7 +24,7 @@ import mmkd
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import MODELS
 
-from .convert_files import read_original, sha256, write_checkpoint
+from .convert_files import check_target, read_original, sha256, write_checkpoint
 from .convert_report import ConversionReport, some
 from .convert_rules import ARCHS, RENAMED, Kind, Rule, bare, identify
 
@@ -133,12 +133,7 @@ def convert_checkpoint(
         MMKDError: As there; if the source cannot be read, or the target exists.
     """
     _arch(arch)
-    if osp.exists(target) and osp.exists(source) and osp.samefile(source, target):
-        raise MMKDError(f'{target!r} is the source itself; name another file to write.')
-    if osp.isdir(target):
-        raise MMKDError(f'{target!r} is a folder; name the file to write.')
-    if osp.exists(target) and not force:
-        raise MMKDError(f'{target!r} exists and was left as it is; --force replaces it.')
+    check_target(source, target, force)
     state, epoch = read_original(source)
     try:
         converted, report = convert_state_dict(state, arch, **options)

@@ -14,6 +14,25 @@ from torch import Tensor
 from mmkd.errors import MMKDError
 
 
+def check_target(source: str, target: str, force: bool) -> None:
+    """Sees that a checkpoint may be written.
+
+    Args:
+        source: What is converted.
+        target: Where to.
+        force: Whether a file may be replaced.
+
+    Raises:
+        MMKDError: It is the source, a folder, or there already.
+    """
+    if osp.exists(target) and osp.exists(source) and osp.samefile(source, target):
+        raise MMKDError(f'{target!r} is the source itself; name another file to write.')
+    if osp.isdir(target):
+        raise MMKDError(f'{target!r} is a folder; name the file to write.')
+    if osp.exists(target) and not force:
+        raise MMKDError(f'{target!r} exists and was left as it is; --force replaces it.')
+
+
 def read_original(path: str) -> Tuple[Dict[str, Tensor], Optional[int]]:
     """Reads ``dict(epoch=..., state_dict=..., optimizer=...)`` or a bare state dict.
 

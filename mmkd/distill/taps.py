@@ -13,6 +13,17 @@ from mmkd.errors import MMKDError, nearest
 _INDEX = re.compile(r'\[([^\[\]]+)\]')
 
 
+def split_run(path: str) -> Tuple[str, Optional[int]]:
+    """'neck[0]@1' as the path and the run of the module that is meant; None if not said."""
+    bare, at, run = path.partition('@')
+    if at and not run.isdigit():
+        raise MMKDError(
+            f'The tap {path!r} names a run of its module after @, counted from 0, as in '
+            "'neck[0]@1'."
+        )
+    return bare, int(run) if at else None
+
+
 class Tap:
     """A module of a model, and which part of its output is meant.
 

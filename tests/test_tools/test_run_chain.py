@@ -58,12 +58,39 @@ runs = [
 """
 
 
-def test_others_build_on_the_first_seed(tmp_path, monkeypatch):
-    """Or a run would build on whichever was trained first, and on another one later."""
+@pytest.fixture
+def run_chain(tmp_path, monkeypatch):
+    """The tool as a module, in a folder of its own."""
     spec = importlib.util.spec_from_file_location('run_chain', ROOT / 'tools/misc/run_chain.py')
-    run_chain = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(run_chain)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     monkeypatch.chdir(tmp_path)
+    return module
+
+
+def test_a_begun_run_is_not_resumed_by_another_table(run_chain, tmp_path, monkeypatch):
+    (tmp_path / 'big.py').write_text('a = 1\n')
+    (tmp_path / 'table.py').write_text("runs = [dict(name='big', config='big.py')]")
+    (run,) = run_chain.read_chain('table.py').runs
+
+    def killed(command, log, what):
+        (run.folder / 'last_checkpoint').write_text('epoch_1.pth')
+        calls.append(command)
+        raise MMKDError('killed')
+
+    calls = []
+    monkeypatch.setattr(run_chain, 'call', killed)
+    for _ in range(2):
+        with pytest.raises(MMKDError, match='killed'):
+            run_chain.train(run, {'a': 1}, 1)
+    assert ['--resume' in command for command in calls] == [False, True]
+    with pytest.raises(MMKDError, match='of another table: options was'):
+        run_chain.train(run, {'a': 2}, 1)
+    assert len(calls) == 2
+
+
+def test_others_build_on_the_first_seed(run_chain, tmp_path, monkeypatch):
+    """Or a run would build on whichever was trained first, and on another one later."""
     (tmp_path / 'big.py').write_text('a = 1\n')
     (tmp_path / 'table.py').write_text(TABLE)
     done = {}

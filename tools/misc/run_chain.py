@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from mmkd.apis.chain import (
+    BEGUN,
     RESULTS,
     TESTED,
     TRAINED,
@@ -108,8 +109,13 @@ def train(run: Run, options: Dict, gpus: int) -> str:
         return done
     command = [*tool('train', gpus), run.config, *([str(gpus)] if gpus > 1 else [])]
     command += ['--work-dir', str(run.folder), *run.train_args]
+    begun = run.folder / BEGUN
     if last_checkpoint(run.folder) is not None:
         command.append('--resume')
+        if begun.is_file():
+            check_same(begun, what, run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    begun.write_text(json.dumps(what, indent=1))
     call([*command, *as_arguments(options)], run.folder / 'train.txt', f'Training {run.title!r}')
     checkpoint = last_checkpoint(run.folder)
     if checkpoint is None:

@@ -1,36 +1,10 @@
 # A synthetic set in LaSOT's layout whose videos have exactly the attributes that its table says:
 #     python tools/dataset_converters/make_synthetic_sot.py data/synthetic_sot
 # docs/sot_synthetic.md says what they mean.
-exemplar_size = 127
-search_size = 255
+_base_ = './sot_pairs.py'
+
 data_root = 'data/synthetic_sot/'
 
-train_pipeline = [
-    dict(type='mmkd.VisiblePairSampling', frame_range=100, pos_prob=0.8),
-    dict(
-        type='TransformBroadcaster',
-        share_random_params=False,
-        transforms=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadTrackAnnotations', with_instance_id=False),
-            dict(
-                type='CropLikeSiamFC',
-                context_amount=0.5,
-                exemplar_size=exemplar_size,
-                crop_size=511,
-            ),
-        ],
-    ),
-    dict(
-        type='SeqShiftScaleAug',
-        target_size=[exemplar_size, search_size],
-        shift=[4, 64],
-        scale=[0.05, 0.18],
-    ),
-    dict(type='SeqColorAug', prob=[1.0, 1.0]),
-    dict(type='SeqBlurAug', prob=[0.0, 0.2]),
-    dict(type='PackTrackInputs', ref_prefix='search', num_template_frames=1),
-]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadTrackAnnotations', with_instance_id=False),
@@ -49,7 +23,7 @@ train_dataloader = dict(
         ann_file='annotations/train_infos.txt',
         data_prefix=dict(img_path='videos'),
         attributes='annotations/attributes.json',
-        pipeline=train_pipeline,
+        pipeline={{_base_.train_pipeline}},
         test_mode=False,
     ),
 )

@@ -213,7 +213,8 @@ class FeatureDistiller(GuardedDistiller):
             target = features[pair.teacher][pair.feature]
             if self._steps == 0:
                 tell_grids(pair, step.images, seen[pair.name], target)
-            self.guard.watch(f'{pair.path} of the student', seen[pair.name])
+            run = '' if pair.call is None else f'@{pair.call}'
+            self.guard.watch(f'{pair.path}{run} of the student', seen[pair.name])
             self.guard.watch(f'{pair.feature} of {pair.teacher}', target)
             extent = self._pool[pair.teacher].extent(step.size)
             values[pair.name] = pair(

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from mmkd.errors import MMKDError
 
 from ..response import Response
-from ..taps import TapRecorder
+from ..taps import TapRecorder, split_run
 from ..teachers import Teacher
 from ..transforms.centre_align import centre_align
-from .transfer import split_run
 
 # What a model has that answers can be compared of; see mmkd.distill.response.Respondent.
 RESPONDENT = ('response_taps', 'sample_targets', 'sample_losses', 'response_masks')

@@ -29,14 +29,14 @@ class Mutual:
     Args:
         student: The second student's config. It trains beside the first, with the same teachers,
             and is saved after it, under ``distill.peer.``.
-        weight: How much the first learns from it, or a schedule; the paper lets it fall by 0.9 an
-            epoch.
+        weight: How much the first learns from it, or a schedule; danier97/CFKD, which follows
+            the paper, lets it fall by 0.9 an epoch.
         peer_weight: The second's weight, as a factor of the first's.
         margin: In units of the task loss.
         transfers: Names of entries of ``transfers`` whose losses compare the two; by default all
             that compare answers.
-        detach: Whether the other's answer is held still; a re-implementation of the paper (see
-            docs) lets the gradient go through both.
+        detach: Whether the other's answer is held still; CFKD lets the gradient go through
+            both.
     """
 
     def __init__(

@@ -6,6 +6,8 @@ from typing import Any, Dict, Optional, Union
 
 from torch import Tensor, nn
 
+from mmkd.errors import MMKDError, nearest
+
 from ..images import to_rgb
 
 Structure = Union[Tensor, Dict[str, Tensor]]
@@ -43,5 +45,11 @@ class Pictures:
 
     def images(self, key: str) -> Tensor:
         """(N * T, 3, H, W): those of one entry, or the only ones."""
-        value = self.whole[key] if isinstance(self.whole, dict) else self.whole
+        value = self.whole
+        if isinstance(value, dict):
+            if key not in value:
+                raise MMKDError(
+                    f'image_key={key!r}: the inputs hold no such pictures. {nearest(key, value)}'
+                )
+            value = value[key]
         return value.flatten(0, 1) if value.dim() == 5 else value

@@ -13,7 +13,7 @@ from mmkd.registry import MODELS
 
 from ..dry_run import DryInput, TapInfo, probe
 from ..schedules import Progress, parse_schedule
-from ..taps import Tap
+from ..taps import Tap, split_run
 from ..teachers import Teacher
 from . import nan_guard
 from .guarded import GuardedDistiller
@@ -25,7 +25,7 @@ from .routing import GENERAL, Router, Specialist, parse_specialists
 from .specialized_report import describe_transfers, report_transfer
 from .specialized_step import Now, Pupil, SpecializedStep
 from .step import step_samples
-from .transfer import ONE, Transfer, add_parts, check_taps, parse_transfers, split_run
+from .transfer import ONE, Transfer, add_parts, check_taps, parse_transfers
 
 DIVISORS = ('active', 'batch')
 

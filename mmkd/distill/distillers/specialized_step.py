@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from mmkd.errors import MMKDError
 
 from ..response import Response
-from ..taps import Tap, TapRecorder
+from ..taps import Tap, TapRecorder, split_run
 from .lesson import Answer, Lesson, Shares, answer_of, compare, divisor, pick, share, total
 from .mutual import PEER, copy_of
 from .pictures import Pictures
 from .routing import GENERAL
 from .step import Step
-from .transfer import Place, Transfer, split_run
+from .transfer import Place, Transfer
 
 
 class Now(NamedTuple):

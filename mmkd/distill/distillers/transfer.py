@@ -15,7 +15,7 @@ from mmkd.registry import MODELS
 
 from ..response import Response
 from ..schedules import parse_schedule
-from ..taps import Tap
+from ..taps import Tap, split_run
 from ..transforms.centre_align import centre_align
 from ..transforms.resize import resize_to_grid
 from .pair import build, class_of
@@ -30,17 +30,6 @@ _DEFAULT_TRANSFORM = dict(type='mmkd.FeatureTransform')
 _UNSET = object()
 
 Paths = Dict[str, Tuple[str, Optional[int]]]
-
-
-def split_run(path: str) -> Tuple[str, Optional[int]]:
-    """'neck[0]@1' as the path and the run of the module that is meant; None if not said."""
-    bare, at, run = path.partition('@')
-    if at and not run.isdigit():
-        raise MMKDError(
-            f'The tap {path!r} names a run of its module after @, counted from 0, as in '
-            "'neck[0]@1'."
-        )
-    return bare, int(run) if at else None
 
 
 class TransferConfig:

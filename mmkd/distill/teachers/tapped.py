@@ -12,7 +12,7 @@ from mmkd.errors import MMKDError, nearest
 
 from ..dry_run import TapInfo, probe
 from ..images import is_rgb
-from ..taps import Tap, TapRecorder
+from ..taps import Tap, TapRecorder, split_run
 from .teacher import Teacher
 
 # Sides of the dry run's picture; the first that the model accepts is taken.
@@ -33,8 +33,8 @@ class Place(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Place:
         """Reads 'neck[0]@1', the second run of 'neck[0]'; without '@' the first is meant."""
-        path, at, call = text.rpartition('@')
-        return cls(path, int(call)) if at and call.isdigit() else cls(text)
+        path, run = split_run(text)
+        return cls(path, run or 0)
 
 
 class Preprocessing(NamedTuple):

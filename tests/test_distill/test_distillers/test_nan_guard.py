@@ -183,3 +183,27 @@ def test_a_student_without_buffers_can_be_skipped_too():
     zero.backward()
     assert zero == 0
     assert not module.weight.grad.any()
+
+
+class Twice(Poisoned):
+    """Runs its neck on the features, then on something that is not a number."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        features = self.backbone(inputs)
+        heat = self.head(self.neck(features)[0])
+        second = features if self.where is None else features * float('inf')
+        other = self.head(self.neck(second)[0])
+        return {'loss_heat': heat.square().mean()} if mode == 'loss' else heat + other
+
+
+def test_two_runs_of_one_module_are_watched_apart():
+    """A name is looked at once in a step; the runs of a module have names of their own."""
+    student = Twice()
+    pairs = [dict(student='neck[0]', teacher='last', call=run, name=f'run{run}') for run in (0, 1)]
+    distiller = build(student=student, distill=pairs, nan_policy='stop').train()
+    student.where = 'the second run'
+    distiller(batch()[0], _samples(), mode='loss')
+    with pytest.raises(MMKDError) as error:
+        distiller(batch()[0], _samples(), mode='loss')
+    assert 'neck[0]@1 of the student' in str(error.value)
+    assert 'neck[0]@0' not in str(error.value)

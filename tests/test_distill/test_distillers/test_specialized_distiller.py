@@ -362,6 +362,7 @@ class WholeBatchLoss(torch.nn.Module):
         (dict(specialists=dict(a=dict(attributes='FM'))), "specialist 'a' is a teacher"),
         (dict(specialists=dict(a=dict(teacher={}, attribute='FM'))), "'attribute'.*'attributes'"),
         (dict(specialists=dict(a=dict(teacher={}, attributes=3))), 'attributes are names'),
+        (dict(image_key='search'), "image_key='search'.*'search_img'"),
         (dict(divide_by='two'), "no divide_by='two'"),
         (dict(mutual=dict(margin=1)), r'mutual is dict\(student='),
         (dict(mutual=dict(student=dict(type='ToyPair'), wait=1)), "no key 'wait'.*'weight'"),
@@ -377,7 +378,7 @@ class WholeBatchLoss(torch.nn.Module):
 )
 def test_mistakes_are_told(changes, message):
     with pytest.raises(MMKDError, match=message):
-        toy.build(**changes)
+        toy.build(**changes)(*toy.batch(), mode='loss')
 
 
 def test_answers_need_a_student_that_gives_them():
