@@ -47,7 +47,7 @@ DATASETS = Registry(
     'dataset',
     parent=ROOT_DATASETS,
     scope='mmkd',
-    locations=_tracking('mmkd.datasets.mot', 'mmkd.datasets.sot'),
+    locations=['mmkd.datasets.replay', *_tracking('mmkd.datasets.mot', 'mmkd.datasets.sot')],
 )
 TRANSFORMS = Registry(
     'transform', parent=ROOT_TRANSFORMS, scope='mmkd', locations=['mmkd.datasets.transforms']

@@ -16,6 +16,7 @@ from mmkd.engine.classes import check_classes
 from mmkd.engine.identities import assign_id_offsets
 from mmkd.registry import MODELS
 
+from .doctor_cache import fit_to_cache
 from .doctor_case import Case
 from .doctor_page import Section, some
 
@@ -27,6 +28,7 @@ def look(case: Case, section: Section) -> None:
     _starts(case, section)
     case.model = build_model(case)
     _fit_to_data(case, section)
+    fit_to_cache(case, section)
     student = case.model if case.distiller is None else case.distiller.student
     section.fact('model', _told(case))
     parts = list(student.named_children())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from mmkd.distill import Distiller
-from mmkd.distill.teachers import Teacher
+from mmkd.distill.teachers import CachedTeacher, Teacher
 
 from .doctor_case import Case, LeftOut, teachers_of
 from .doctor_model import build_model
@@ -85,6 +85,8 @@ def source_of(teacher: Teacher) -> Tuple[str, Optional[str]]:
     """
     if teacher.is_random:
         return 'random', None
+    if isinstance(teacher, CachedTeacher):
+        teacher = teacher.inner
     value = getattr(teacher, _source_key(teacher), None)
     if value is None:
         return 'its own', None
@@ -159,4 +161,6 @@ def _config_of(cfg: dict, name: str) -> Any:
 
 
 def _source_key(teacher: Teacher) -> str:
+    if isinstance(teacher, CachedTeacher):
+        return f'teacher.{_source_key(teacher.inner)}'
     return next((key for key in _SOURCES if hasattr(teacher, key)), _SOURCES[0])

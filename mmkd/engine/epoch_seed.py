@@ -41,6 +41,10 @@ class EpochSeedHook(Hook):
         np.random.seed(seed)
         torch.manual_seed(seed)
         loader = runner.train_dataloader
+        set_epoch = getattr(getattr(loader, 'dataset', None), 'set_epoch', None)
+        if set_epoch is not None:
+            # A data set whose augmentations are replayed shows another one in each epoch.
+            set_epoch(runner.epoch)
         if not isinstance(loader, DataLoader) or not loader.num_workers:
             return
         if isinstance(loader.worker_init_fn, partial) and 'seed' in loader.worker_init_fn.keywords:

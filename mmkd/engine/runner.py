@@ -18,6 +18,8 @@ from .classes import check_classes
 from .epoch_seed import EpochSeedHook
 from .identities import assign_id_offsets
 
+_REPLAY = 'mmkd.ReplayDataset'
+
 
 @RUNNERS.register_module()
 class TrackRunner(Runner):
@@ -87,9 +89,14 @@ class TrackRunner(Runner):
 
     def train(self) -> nn.Module:
         """Counts the identities and checks the classes of the training data, then trains."""
+        needs = self._wrap_training_data()
         set_num_ids = getattr(self.model, 'set_num_ids', None)
-        if set_num_ids is not None and self._train_loop is not None:
+        if (needs or set_num_ids is not None) and self._train_loop is not None:
             self._train_loop = self.build_train_loop(self._train_loop)
+        if needs:
+            start = self.rank / self.world_size
+            self.model.prepare_data(self._train_loop.dataloader.dataset, start)
+        if set_num_ids is not None and self._train_loop is not None:
             dataset = self._train_loop.dataloader.dataset
             num_classes = getattr(self.model, 'num_classes', None)
             if num_classes is not None:
@@ -97,6 +104,20 @@ class TrackRunner(Runner):
             set_num_ids(assign_id_offsets(dataset))
         self._wrap_now()
         return super().train()
+
+    def _wrap_training_data(self) -> dict:
+        """Makes the training samples such that a cached teacher finds its features.
+
+        Returns:
+            What the model needs; {} for a model without such a teacher.
+        """
+        ask = getattr(self.model, 'data_needs', None)
+        needs = ask() if callable(ask) and self._train_loop is not None else {}
+        loader = self._train_dataloader
+        dataset = loader.get('dataset') if isinstance(loader, dict) else None
+        if needs and isinstance(dataset, dict) and dataset.get('type') != _REPLAY:
+            loader['dataset'] = dict(type=_REPLAY, dataset=dataset, **needs)
+        return needs
 
     def _maybe_compile(self, target: str) -> None:
         """Compiles the forward pass rather than, as mmengine does, the whole training step.

@@ -19,7 +19,7 @@ from ..schedules import Progress, parse_schedule
 from ..teachers import Teacher
 from ..teachers.fingerprint import Fingerprint
 from ..uncompiled import uncompiled
-from . import keys, side_state
+from . import cached, keys, side_state
 from . import state_dict as student_first
 from .pool import ONLY, TeacherPool
 
@@ -196,6 +196,18 @@ class Distiller(BaseModel):
         super()._apply(fn, *args, **kwargs)
         self._pool.apply(fn)
         return self
+
+    # For mmkd.TrackRunner.
+
+    def data_needs(self) -> Dict[str, Any]:
+        """See :func:`.cached.data_needs`."""
+        return cached.data_needs({name: self._pool[name] for name in self.needed})
+
+    def prepare_data(self, dataset: Any, start: float = 0.0) -> None:
+        """See :func:`.cached.build_caches`."""
+        teachers = {name: self._pool[name] for name in self.needed}
+        image_key = getattr(self, 'image_key', 'img')
+        cached.build_caches(teachers, self.student, image_key, dataset, start)
 
     # The student.
 

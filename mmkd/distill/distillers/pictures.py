@@ -53,3 +53,22 @@ class Pictures:
                 )
             value = value[key]
         return value.flatten(0, 1) if value.dim() == 5 else value
+
+
+def pictures_for(teacher: Any, inputs: Any, preprocessor: nn.Module, image_key: str) -> Structure:
+    """What a teacher is given of a batch.
+
+    Args:
+        teacher: One that reads a picture, or all that the student reads.
+        inputs: What the student reads.
+        preprocessor: What made them.
+        image_key: Which entry of a dict a teacher of one picture sees.
+    """
+    if reads_all(teacher):
+        return Pictures(inputs, preprocessor).whole
+    return to_rgb(inputs, preprocessor, image_key)
+
+
+def reads_all(teacher: Any) -> bool:
+    """Whether a teacher reads all that the student reads, not one picture."""
+    return getattr(teacher, 'reads_all', hasattr(teacher, 'read'))

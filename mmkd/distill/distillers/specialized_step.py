@@ -13,7 +13,7 @@ from ..response import Response
 from ..taps import Tap, TapRecorder, split_run
 from .lesson import Answer, Lesson, Shares, answer_of, compare, divisor, pick, share, total
 from .mutual import PEER, copy_of
-from .pictures import Pictures
+from .pictures import Pictures, reads_all
 from .routing import GENERAL
 from .step import Step
 from .transfer import Place, Transfer
@@ -105,8 +105,8 @@ class SpecializedStep:
 
     def _launch(self, name: str) -> Any:
         teacher = self.distiller.teachers[name]
-        if hasattr(teacher, 'read'):
-            return teacher.read(self.pictures.take(self.rows[name]))
+        if reads_all(teacher):
+            return teacher.read(self.pictures.take(self.rows[name]), self._samples_of(name))
         # Of a clip, all frames.
         return teacher.launch(self._step_of(name).images, self._samples_of(name))
 
@@ -239,7 +239,7 @@ class SpecializedStep:
             response=response,
             known={'instances': lambda: step.instances(size), 'labels': step.labels},
             # One that reads all that the student reads has maps like the student's.
-            covers=teacher != PEER and not hasattr(self.distiller.teachers[teacher], 'read'),
+            covers=teacher != PEER and not reads_all(self.distiller.teachers[teacher]),
         )
 
     def _step_of(self, teacher: str) -> Step:

@@ -1,6 +1,7 @@
 """Frozen models that a student learns from."""
 
 from .batch_teacher import BatchTeacher
+from .cached_teacher import CachedTeacher
 from .dinov2 import DINOv2Teacher
 from .dinov3 import DINOv3Teacher
 from .ema_teacher import EMATeacher
@@ -10,6 +11,7 @@ from .timm_teacher import TimmTeacher
 
 __all__ = [
     'BatchTeacher',
+    'CachedTeacher',
     'DINOv2Teacher',
     'DINOv3Teacher',
     'EMATeacher',

@@ -37,14 +37,27 @@ runs = [
         seeds=_seeds,
         train_args=_amp,
     ),
+    dict(
+        name='student_sdst-softmax',
+        config='sdst_synthetic_student_sdst-softmax.py',
+        options=_all,
+        seeds=_seeds,
+        train_args=_amp,
+    ),
 ]
 compare = dict(
     arms={
         'no KD': 'student',
         'general': 'student_general',
         'SDST': 'student_sdst',
+        'SDST, softmax': 'student_sdst-softmax',
         'teacher': 'general',
     },
-    differences=[('general', 'no KD'), ('SDST', 'no KD'), ('SDST', 'general')],
+    differences=[
+        ('general', 'no KD'),
+        ('SDST', 'no KD'),
+        ('SDST', 'general'),
+        ('SDST, softmax', 'general'),
+    ],
     costs=True,
 )
