@@ -78,13 +78,19 @@ def _trained_bytes(model: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
+def _network_state(teacher: Any) -> dict:
+    """Of a cached teacher, that of the one it wraps, which is let go once it has been compared."""
+    net = getattr(teacher, 'inner', teacher).net
+    return {} if net is None else dict(net.state_dict())
+
+
 def _memory(case: Case, model: nn.Module, section: Section) -> None:
     parts = {
         'weights': state_bytes(model.state_dict()),
         'gradients': _trained_bytes(model),
         'optimiser': _optimiser(case, model),
         'teachers': sum(
-            state_bytes(dict(t.net.state_dict()))
+            state_bytes(_network_state(t))
             for t in (teachers_of(case.distiller).values() if case.distiller is not None else ())
             if t.loaded
         ),

@@ -90,6 +90,10 @@ def measure(
         logs = model.train_step(next(batches), optimiser)
     result.losses = {name: float(torch.as_tensor(v).detach()) for name, v in logs.items()}
     result.saved = sum(saved.values())
+    teachers = getattr(model, 'teachers', {}).values()
+    while any(getattr(teacher, 'comparing', False) for teacher in teachers):
+        # Beside a cache, the live teacher runs in the first steps only.
+        model.train_step(next(batches), optimiser)
     del batches.times[:]
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from mmkd.registry import HOOKS
@@ -42,8 +43,9 @@ class EpochSeedHook(Hook):
         torch.manual_seed(seed)
         loader = runner.train_dataloader
         set_epoch = getattr(getattr(loader, 'dataset', None), 'set_epoch', None)
-        if set_epoch is not None:
-            # A data set whose augmentations are replayed shows another one in each epoch.
+        if set_epoch is not None and not isinstance(runner.train_loop, IterBasedTrainLoop):
+            # A data set whose augmentations are replayed shows another one in each epoch; to a
+            # loop of iterations all of training is one.
             set_epoch(runner.epoch)
         if not isinstance(loader, DataLoader) or not loader.num_workers:
             return

@@ -136,6 +136,11 @@ class CachedTeacher(Teacher):
         """Whether it can answer."""
         return self._opened
 
+    @property
+    def comparing(self) -> bool:
+        """Whether the live teacher still runs beside the cache."""
+        return self._comparison is not None and self._comparison.left > 0
+
     def data_needs(self) -> Dict[str, Any]:
         """What the training set must be wrapped in: arguments of ``mmkd.ReplayDataset``."""
         needs: Dict[str, Any] = dict(mode=self.mode)
@@ -214,7 +219,7 @@ class CachedTeacher(Teacher):
             if len(usable) < len(records):
                 self._complain([r for n, r in enumerate(records) if n not in set(usable)], images)
             stored = self._stored(usable, records, images, data_samples)
-            if self._comparison.left > 0 and usable:
+            if self.comparing and usable:
                 self._compare(usable, stored, images, data_samples)
             if len(usable) == len(records):
                 return Pending(stored)
