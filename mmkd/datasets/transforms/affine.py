@@ -140,15 +140,36 @@ class IdAwareRandomAffine(BaseTransform):
         results['img_shape'] = (height, width)
         compose_homography(results, matrix)
         if 'gt_bboxes' in results:
-            before = get_boxes(results)
-            after = enclose_corners(before, matrix)
-            if self.style == 'fairmot':
-                after = _shrink(after, angle)
-            if self.clip_border:
-                after = np.clip(after, 0, [width, height, width, height])
-            results['gt_bboxes'] = after.astype(np.float32)
-            keep_instances(results, self._is_usable(before, after, width, height))
+            results['gt_bboxes'], keep = self.move_boxes(
+                get_boxes(results), matrix, width, height, angle
+            )
+            keep_instances(results, keep)
         return results
+
+    def move_boxes(
+        self,
+        before: np.ndarray,
+        matrix: np.ndarray,
+        width: int,
+        height: int,
+        angle: float = 0.0,
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        """Args:
+            before: (n, 4) x1, y1, x2, y2.
+            matrix: (3, 3) that moves them.
+            width: Of the picture.
+            height: Of the picture.
+            angle: That the matrix turns by, in degrees; for ``style='fairmot'``.
+
+        Returns:
+            (n, 4) float32, and (n,) bool: which still show enough of their object.
+        """
+        after = enclose_corners(before, matrix)
+        if self.style == 'fairmot':
+            after = _shrink(after, angle)
+        if self.clip_border:
+            after = np.clip(after, 0, [width, height, width, height])
+        return after.astype(np.float32), self._is_usable(before, after, width, height)
 
     def _is_usable(
         self, before: np.ndarray, after: np.ndarray, width: int, height: int

@@ -32,14 +32,26 @@ class HSVJitter(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Changes the colours of ``results['img']``; geometry and boxes stay."""
-        hsv = cv2.cvtColor(results['img'], cv2.COLOR_BGR2HSV)
-        levels = np.arange(256, dtype=np.float32)
-        for channel, gain in zip((1, 2), self._random_gains()):
-            # 256 products instead of one per pixel.
-            table = np.clip(levels * gain, 0, 255).astype(np.uint8)
-            hsv[..., channel] = cv2.LUT(hsv[..., channel], table)
-        results['img'] = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        results['img'] = self.apply(results['img'], self._random_gains())
         return results
+
+    @staticmethod
+    def apply(img: np.ndarray, gains: Tuple[float, float]) -> np.ndarray:
+        """Args:
+            img: (H, W, 3) uint8 BGR.
+            gains: Of saturation and value.
+
+        Returns:
+            Another picture.
+        """
+        hsv = cv2.cvtColor(img, cv2.COLOR_BGR2HSV)
+        levels = np.arange(256, dtype=np.float32)
+        # 256 products instead of one per pixel, and one look for all channels.
+        table = np.empty((1, 256, 3), np.uint8)
+        table[0, :, 0] = np.arange(256)
+        for channel, gain in zip((1, 2), gains):
+            table[0, :, channel] = np.clip(levels * gain, 0, 255)
+        return cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2BGR)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(fraction={self.fraction})'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,24 @@ from .geometry import (
 )
 
 MAPPINGS = ('exact', 'fairmot')
+
+
+class Fitted(NamedTuple):
+    """Where a picture goes within a letterbox.
+
+    Attributes:
+        size: (width, height) of the picture there, in whole pixels.
+        corner: (x, y) of its top left corner.
+        factors: Of x and of y.
+        boxes: (3, 3), original pixels to padded ones, by which boxes move.
+        image: (3, 3), by which detections are led back; the same in ``mapping='exact'``.
+    """
+
+    size: Tuple[int, int]
+    corner: Tuple[int, int]
+    factors: Tuple[float, float]
+    boxes: np.ndarray
+    image: np.ndarray
 
 
 @TRANSFORMS.register_module()
@@ -66,14 +84,11 @@ class Letterbox(BaseTransform):
         """Resizes and pads ``results['img']`` and moves the boxes with it."""
         img = results['img']
         height, width = img.shape[:2]
+        fitted = self.geometry(width, height)
+        (new_w, new_h), (left, top) = fitted.size, fitted.corner
         out_w, out_h = self.scale
-        ratio = min(out_w / width, out_h / height)
-        new_w = min(out_w, max(1, round(width * ratio)))
-        new_h = min(out_h, max(1, round(height * ratio)))
-        left, top = (out_w - new_w) // 2, (out_h - new_h) // 2
-
         if (new_w, new_h) != (width, height):
-            grows = ratio >= 1 and self.mapping == 'exact'
+            grows = min(out_w / width, out_h / height) >= 1 and self.mapping == 'exact'
             method = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
             img = cv2.resize(img, (new_w, new_h), interpolation=method)
         results['img'] = cv2.copyMakeBorder(
@@ -86,18 +101,29 @@ class Letterbox(BaseTransform):
             value=pad_colour(self.pad_val, img),
         )
         results['img_shape'] = (out_h, out_w)
+        results['scale_factor'] = fitted.factors
+        if 'gt_bboxes' in results:
+            results['gt_bboxes'] = transform_boxes(get_boxes(results), fitted.boxes)
+        compose_homography(results, fitted.image)
+        return results
+
+    def geometry(self, width: int, height: int) -> Fitted:
+        """Where a picture of this size goes."""
+        out_w, out_h = self.scale
+        ratio = min(out_w / width, out_h / height)
+        new_w = min(out_w, max(1, round(width * ratio)))
+        new_h = min(out_h, max(1, round(height * ratio)))
+        corner = (out_w - new_w) // 2, (out_h - new_h) // 2
         if self.mapping == 'exact':
             factors = new_w / width, new_h / height
-            boxes_at = image_at = left, top
+            boxes_at = image_at = corner
         else:
             factors = ratio, ratio
             boxes_at = (out_w - new_w) / 2, (out_h - new_h) / 2
             image_at = (out_w - width * ratio) / 2, (out_h - height * ratio) / 2
-        results['scale_factor'] = factors
-        if 'gt_bboxes' in results:
-            results['gt_bboxes'] = transform_boxes(get_boxes(results), _matrix(factors, boxes_at))
-        compose_homography(results, _matrix(factors, image_at))
-        return results
+        return Fitted(
+            (new_w, new_h), corner, factors, _matrix(factors, boxes_at), _matrix(factors, image_at)
+        )
 
     def __repr__(self) -> str:
         return (

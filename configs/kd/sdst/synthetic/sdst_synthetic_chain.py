@@ -12,7 +12,12 @@ _all = {
     'model.specialists.similar_object.teacher.weights': '{specialist_similar-object}',
 }
 runs = [
-    dict(name='general', config='sdst_synthetic_general.py', train_args=_amp),
+    dict(
+        name='general',
+        config='sdst_synthetic_general.py',
+        train_args=_amp,
+        test_args=_amp,  # half the time, and as it teaches
+    ),
     *[
         dict(
             name=f'specialist_{name}',
