@@ -22,6 +22,7 @@ HEIGHT, WIDTH = 64, 96
 EXPECTED = {
     'fairmot_dinov2': {'neck'},
     'fairmot_dinov2_cached': {'neck'},
+    'fairmot_dinov2_cached-fused': {'neck'},
     'fairmot_dinov2_cached-warp': {'neck'},
     'fairmot_dinov2_pets-s2l1': {'neck'},
     'fairmot_dinov2_synthetic': {'neck'},
