@@ -49,6 +49,15 @@ class ToyLoad(BaseTransform):
 
 
 @TRANSFORMS.register_module(force=True)
+class Invert(BaseTransform):
+    """Other colours in the same places."""
+
+    def transform(self, results):
+        results['img'] = 255 - results['img']
+        return results
+
+
+@TRANSFORMS.register_module(force=True)
 class OwnGenerator(BaseTransform):
     """Draws from a generator that no seed reaches."""
 

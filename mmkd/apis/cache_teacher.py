@@ -145,12 +145,9 @@ def describe(job: Job, planned: Plan) -> List[str]:
     ]
 
 
-def settings_of(
-    device: str, batch: int, workers: int, shard_mb: float, processes: Optional[int] = None
-) -> Settings:
+def settings_of(device: str, batch: int, workers: int, shard_mb: float) -> Settings:
     """Settings, with this process's place among those that torchrun started."""
-    rank = int(os.environ.get('RANK', 0))
-    world = processes or int(os.environ.get('WORLD_SIZE', 1))
+    rank, world = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
     if device == 'cuda' and 'LOCAL_RANK' in os.environ:
         device = f'cuda:{os.environ["LOCAL_RANK"]}'
     return Settings(

@@ -26,13 +26,13 @@ class Slow:
 
 
 def test_arms_make_the_same_samples_and_ratios_are_to_the_first():
-    slow, fast = Slow(0.006), Slow(0.002)
+    slow, fast = Slow(0.03), Slow(0.01)
     found = benchmark([Arm('slow', slow), Arm('fast', fast)], samples=4, rounds=3)
     assert sorted(slow.asked) == sorted(fast.asked)
     assert len(slow.asked) == 4 * (3 + 1), 'the first round warms up'
     assert found['slow']['speed'] == 1
-    assert 1.5 < found['fast']['speed'] < 4
-    assert found['slow']['ms'] > 6
+    assert 1.3 < found['fast']['speed'] < 6
+    assert found['slow']['ms'] > 30
 
 
 def test_time_of_the_processor_does_not_count_sleep():

@@ -73,7 +73,7 @@ def test_the_cache_is_built_and_variants_take_turns(tmp_path, seen):
 
 
 def test_to_a_loop_of_iterations_there_are_no_epochs(tmp_path, seen):
-    train_cfg = dict(by_epoch=False, max_iters=20, val_interval=100)
+    train_cfg = dict(by_epoch=False, max_iters=60, val_interval=100)
     runner = _runner(tmp_path, _cached(tmp_path, missing='live'), train_cfg)
     runner.train()
     assert {variant for index, variant in seen if index == 0} == {0, 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Tuple, Union
 
 from .layout import Layout
 from .manifest import Manifest
@@ -73,11 +73,6 @@ class CacheReader:
             except BadShardError:
                 found.append(number)
         return found
-
-    def first(self) -> Optional[int]:
-        """A shard that is there, None if none is."""
-        missing = set(self.missing())
-        return next((number for number in self.layout.numbers if number not in missing), None)
 
     def __getstate__(self) -> Dict[str, Any]:
         return dict(self.__dict__, _open={})

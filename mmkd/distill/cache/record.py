@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 from .shards import Record
 
@@ -43,10 +43,3 @@ class StoredRecord:
     def __repr__(self) -> str:
         what = self.problem or f'{len(self.tensors or ())} feature(s) of {self.picture}'
         return f'StoredRecord(variant {self.variant}: {what})'
-
-
-def records_of(data_samples: Optional[Sequence[Any]]) -> Optional[list]:
-    """Each sample's record; None of a sample without one."""
-    if not data_samples:
-        return None
-    return [sample.get(FIELD) if hasattr(sample, 'get') else None for sample in data_samples]

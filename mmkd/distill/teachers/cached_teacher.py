@@ -217,7 +217,8 @@ class CachedTeacher(Teacher):
             records = self._records(data_samples)
             usable = [n for n, r in enumerate(records) if self._usable(r, images)]
             if len(usable) < len(records):
-                self._complain([r for n, r in enumerate(records) if n not in set(usable)], images)
+                absent = set(range(len(records))) - set(usable)
+                self._complain([records[n] for n in sorted(absent)], images)
             stored = self._stored(usable, records, images, data_samples)
             if self.comparing and usable:
                 self._compare(usable, stored, images, data_samples)
