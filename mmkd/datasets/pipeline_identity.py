@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import sys
+from functools import partial
 from importlib import metadata
 from types import FunctionType, ModuleType
 from typing import Any, Dict, Iterator, List, Set, Tuple
@@ -89,6 +90,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return [_plain(each, depth + 1) for each in value]
     if isinstance(value, (set, frozenset)):
         return sorted((_plain(each, depth + 1) for each in value), key=str)
+    if isinstance(value, partial):
+        return _plain([value.func, value.args, value.keywords], depth + 1)
     if (
         isinstance(value, (type, FunctionType, ModuleType))
         or callable(value)

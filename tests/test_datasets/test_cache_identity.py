@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from functools import partial
 
 import cv2
 import pytest
@@ -113,6 +114,14 @@ def test_each_setting_of_each_transform_counts(pictures):
         'code': [],
         'packages': [],
     }
+
+
+def test_settings_within_a_function_count():
+    def told(**settings):
+        return pipeline_identity._plain(partial(sorted, **settings))
+
+    assert told(reverse=True) == told(reverse=True)
+    assert told(reverse=True) != told(reverse=False)
 
 
 def test_the_code_of_transforms_counts_with_what_it_uses(pictures, monkeypatch):

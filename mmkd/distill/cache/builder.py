@@ -20,7 +20,7 @@ from mmkd.errors import MMKDError
 from .claims import STALE_S, Claim
 from .codec import Codec, parse_storage, places_of
 from .fidelity import Fidelity, compare, summarise
-from .layout import Layout, make_folders, seal_file, shard_file
+from .layout import SHARDS, Layout, make_folders, seal_file, shard_file
 from .manifest import Manifest, differences, refuse
 from .publish import sweep
 from .reader import CacheReader
@@ -126,7 +126,8 @@ def begin(
         MMKDError: There is a cache of something else.
     """
     make_folders(path)
-    sweep(path, STALE_S, time.time())
+    for folder in (path, osp.join(path, SHARDS)):
+        sweep(folder, STALE_S, time.time())
     claim = Claim(path, -1)
     while not exists(path):
         if claim.take():

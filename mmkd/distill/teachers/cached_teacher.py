@@ -327,7 +327,10 @@ class CachedTeacher(Teacher):
     ) -> None:
         chosen = usable[: self._comparison.left]
         samples = [data_samples[n] for n in chosen]
-        live = self._live(chosen, images, data_samples)
+        # As the cache was built: under the student's autocast a teacher without a dtype of its own
+        # would round on its way.
+        with torch.autocast(batches.device_of(images).type, enabled=False):
+            live = self._live(chosen, images, data_samples)
         masks = None
         if self.mode == WARP:
             masks = masks_of(samples, images, self.extent(batches.picture_size(images)), live)

@@ -1,4 +1,6 @@
+import os
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -106,6 +108,19 @@ def test_what_breaks_gives_its_claims_back(tmp_path):
     assert CacheReader(str(tmp_path)).read(4, 0).problem == 'shard 4 has not been built'
     assert _build(tmp_path) == 2
     _check(tmp_path)
+
+
+def test_what_killed_builders_left_half_is_swept_away(tmp_path):
+    make_folders(str(tmp_path))
+    drafts = [tmp_path / '.a.tmp', tmp_path / 'shards' / '.000001.safetensors.b.tmp']
+    for draft in drafts:
+        draft.write_bytes(b'half')
+        os.utime(draft, (time.time() - 601,) * 2)
+    fresh = tmp_path / 'shards' / '.000002.safetensors.c.tmp'
+    fresh.write_bytes(b'in the making')
+    _build(tmp_path)
+    assert not any(draft.exists() for draft in drafts)
+    assert fresh.exists()
 
 
 def test_damaged_shards_are_taken_out_and_made_again(tmp_path):

@@ -145,6 +145,23 @@ def test_after_the_comparison_the_live_teacher_is_gone(make, monkeypatch):
         again.teacher(*again.batch())
 
 
+def test_it_is_compared_as_it_was_built(make, monkeypatch):
+    """Not in the student's mixed precision."""
+    run = make().build()
+    seen = []
+    real = ColourTeacher.extract
+
+    def extract(self, x):
+        seen.append(torch.is_autocast_cpu_enabled())
+        return real(self, x)
+
+    monkeypatch.setattr(ColourTeacher, 'extract', extract)
+    with torch.autocast('cpu', torch.bfloat16):
+        run.teacher(*run.batch())
+    assert seen
+    assert not any(seen)
+
+
 def test_with_and_without_a_cache_it_is_the_same_teacher(make):
     run = make().build()
     run.live.load()
