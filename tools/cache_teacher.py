@@ -12,6 +12,7 @@ takes the next shard that nobody has. A build that was killed goes on where it s
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -22,6 +23,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mmkd.apis import cache_teacher
 from mmkd.apis.experiment import load_config
 from mmkd.errors import MMKDError
+
+# torchrun's processes: the first one speaks for all of them.
+RANK, WORLD = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,8 +70,9 @@ def build(job: cache_teacher.Job, args: argparse.Namespace) -> None:
     """Builds one cache and says how it went."""
     settings = cache_teacher.settings_of(args.device, args.batch, args.workers, args.shard_mb)
     planned = cache_teacher.plan(job.sources, settings)
-    for line in cache_teacher.describe(job, planned):
-        print(line)
+    if RANK == 0:
+        for line in cache_teacher.describe(job, planned):
+            print(line)
     if args.dry_run:
         return
     columns = (
@@ -77,7 +82,7 @@ def build(job: cache_teacher.Job, args: argparse.Namespace) -> None:
         TimeRemainingColumn(),
     )
     begun, count = time.perf_counter(), 0
-    with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
+    with Progress(*columns, disable=RANK > 0 or not sys.stdout.isatty()) as progress:
         task = progress.add_task(job.name, total=planned.manifest.layout.records)
 
         def told(records: int) -> None:
@@ -88,7 +93,10 @@ def build(job: cache_teacher.Job, args: argparse.Namespace) -> None:
         shards = cache_teacher.build(job.sources, settings, planned, told)
     seconds = time.perf_counter() - begun
     rate = f', {count / seconds:.1f} records/s' if count else ''
-    print(f'built     {shards} shard(s), {count} records in {seconds:.0f} s{rate}')
+    who = f' by process {RANK + 1} of {WORLD}' if WORLD > 1 else ''
+    print(f'built     {shards} shard(s), {count} records in {seconds:.0f} s{rate}{who}')
+    if RANK > 0:
+        return
     for line in cache_teacher.report_lines(job.path):
         print(f'fidelity  {line}')
 
@@ -99,15 +107,16 @@ def main() -> None:
     wrap = {key: value for key, value in wrap.items() if value is not None}
     cfg = load_config(args)
     for job in cache_teacher.jobs(cfg, wrap or None):
-        if args.verify:
+        # One reader does; the others help with what it takes out.
+        if args.verify and RANK == 0:
             damaged = verify(job.path, args.repair)
             if damaged and not args.repair:
                 raise MMKDError(
                     f"The cache '{job.path}' is damaged; --verify --repair takes the damaged "
                     'shards out and builds them anew.'
                 )
-            if not args.repair:
-                continue
+        if args.verify and not args.repair:
+            continue
         build(job, args)
 
 
