@@ -103,7 +103,16 @@ setup(
     packages=find_packages(include=('mmkd', 'mmkd.*')),
     python_requires='>=3.8',
     # What both stacks call by the same name, with bounds that both fulfil.
-    install_requires=['numpy', 'packaging', 'scipy', 'timm>=1.0', 'torch>=2.0', 'tqdm'],
+    install_requires=[
+        'numpy',
+        'packaging',
+        # Earlier ones do not save parts of one tensor, which the records of a batch are.
+        'safetensors>=0.4',
+        'scipy',
+        'timm>=1.0',
+        'torch>=2.0',
+        'tqdm',
+    ],
     extras_require={'mot': ['lap', 'trackeval>=1.0'], 'tests': ['hypothesis', 'pytest']},
     zip_safe=False,
     cmdclass={
