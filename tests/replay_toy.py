@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import torch
@@ -87,7 +89,7 @@ class ToyPictures(Dataset):
     metainfo = dict(classes=('thing',))
 
     def __init__(self, root, pipeline=PIPELINE):
-        self.paths = sorted(str(path) for path in root.glob('*.png'))
+        self.paths = sorted(str(path) for path in Path(root).glob('*.png'))
         self.pipeline = Compose(list(pipeline))
         self.initialised = 0
 

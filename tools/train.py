@@ -3,16 +3,15 @@
 import argparse
 import os.path as osp
 import sys
-from typing import Optional
 
 from mmengine.config import Config
-from mmengine.device import is_cuda_available, is_npu_available
 
 from mmkd.apis.experiment import (
     add_common_arguments,
     add_speed_arguments,
     build_runner,
     check_checkpoint,
+    enable_amp,
     enable_compile,
     load_config,
 )
@@ -37,31 +36,6 @@ def parse_args():
     add_speed_arguments(parser)
     add_common_arguments(parser)
     return parser.parse_args()
-
-
-def enable_amp(cfg: Config, dtype: Optional[str] = None) -> None:
-    """Puts the optimiser under mixed precision, whatever this machine computes on.
-
-    Args:
-        cfg: The config, which is changed.
-        dtype: 'float16' (on a GPU only), 'bfloat16', or None for the machine's usual one.
-    """
-    has_gpu = is_cuda_available() or is_npu_available()
-    if dtype == 'float16' and not has_gpu:
-        raise MMKDError('--amp-dtype float16 needs a GPU; processors train with bfloat16.')
-    wrapper = cfg.optim_wrapper
-    if wrapper.type in ('AmpOptimWrapper', 'mmkd.Bf16OptimWrapper'):
-        print(f'--amp: the config already trains with {wrapper.type}.')
-    elif wrapper.type != 'OptimWrapper':
-        raise MMKDError(
-            "--amp replaces optim_wrapper.type='OptimWrapper', but the config has "
-            f'{wrapper.type!r}.'
-        )
-    elif has_gpu and dtype != 'bfloat16':
-        wrapper.type = 'AmpOptimWrapper'
-        wrapper.loss_scale = 'dynamic'
-    else:
-        wrapper.type = 'mmkd.Bf16OptimWrapper'
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

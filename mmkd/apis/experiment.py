@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.device import is_cuda_available, is_npu_available
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.utils import digit_version
@@ -65,6 +66,31 @@ def check_checkpoint(path: str | None) -> None:
             f'There is no checkpoint {path!r}. The config names it as load_from, or the command '
             'line does; the config says where it comes from, if it is not yours.'
         )
+
+
+def enable_amp(cfg: Config, dtype: str | None = None) -> None:
+    """Puts the optimiser under mixed precision, whatever this machine computes on.
+
+    Args:
+        cfg: The config, which is changed.
+        dtype: 'float16' (on a GPU only), 'bfloat16', or None for the machine's usual one.
+    """
+    has_gpu = is_cuda_available() or is_npu_available()
+    if dtype == 'float16' and not has_gpu:
+        raise MMKDError('--amp-dtype float16 needs a GPU; processors train with bfloat16.')
+    wrapper = cfg.optim_wrapper
+    if wrapper.type in ('AmpOptimWrapper', 'mmkd.Bf16OptimWrapper'):
+        print(f'--amp: the config already trains with {wrapper.type}.')
+    elif wrapper.type != 'OptimWrapper':
+        raise MMKDError(
+            "--amp replaces optim_wrapper.type='OptimWrapper', but the config has "
+            f'{wrapper.type!r}.'
+        )
+    elif has_gpu and dtype != 'bfloat16':
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.loss_scale = 'dynamic'
+    else:
+        wrapper.type = 'mmkd.Bf16OptimWrapper'
 
 
 def set_amp_dtype(dtype: str | None) -> None:

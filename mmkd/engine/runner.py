@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Tuple, Union
 import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseDataPreprocessor, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -35,6 +35,8 @@ class TrackRunner(Runner):
     convolutions faster in mixed precision and changes nothing else. With ``compile=True`` (or
     torch.compile's options) the forward pass is compiled, in training, validation and test.
     A resumed run draws the random numbers of an uninterrupted one; see :class:`EpochSeedHook`.
+    On a GPU the host does not wait for the device in a step: batches are pinned and copied beside
+    its work, and losses are read a step later; see :class:`DeferredRuntimeInfoHook`.
     """
 
     _wrapper_cfg: Optional[dict] = None
@@ -45,7 +47,9 @@ class TrackRunner(Runner):
         default_hooks: Optional[Dict[str, Union[Hook, dict]]] = None,
         custom_hooks: Optional[List[Union[Hook, dict]]] = None,
     ) -> None:
-        """mmengine's, and the one that makes a resumed run the uninterrupted one."""
+        """mmengine's, of which one does not wait, and one that makes resumed runs whole."""
+        default_hooks = dict(default_hooks or {})
+        default_hooks.setdefault('runtime_info', dict(type='mmkd.DeferredRuntimeInfoHook'))
         super().register_hooks(default_hooks, custom_hooks)
         if not any(isinstance(hook, EpochSeedHook) for hook in self.hooks):
             self.register_hook(EpochSeedHook())
@@ -89,6 +93,7 @@ class TrackRunner(Runner):
 
     def train(self) -> nn.Module:
         """Counts the identities and checks the classes of the training data, then trains."""
+        self._transfer_beside()
         needs = self._wrap_training_data()
         set_num_ids = getattr(self.model, 'set_num_ids', None)
         if (needs or set_num_ids is not None) and self._train_loop is not None:
@@ -104,6 +109,19 @@ class TrackRunner(Runner):
             set_num_ids(assign_id_offsets(dataset))
         self._wrap_now()
         return super().train()
+
+    def _transfer_beside(self) -> None:
+        """On a GPU, lets batches come over while it computes: from pinned memory, not waited for.
+
+        mmtrack's preprocessor cannot be told so, and its copies would stop the host in each step.
+        """
+        if not get_device().startswith('cuda'):
+            return
+        if isinstance(self._train_dataloader, dict):
+            self._train_dataloader.setdefault('pin_memory', True)
+        for module in self.model.modules():
+            if isinstance(module, BaseDataPreprocessor):
+                module._non_blocking = True
 
     def _wrap_training_data(self) -> dict:
         """Makes the training samples such that a cached teacher finds its features.

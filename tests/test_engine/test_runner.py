@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.model import BaseModel
+from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
@@ -165,3 +165,21 @@ def test_deterministic_products_of_matrices_are_possible_on_a_gpu(tmp_path, monk
     monkeypatch.setattr(Runner, 'set_randomness', lambda *_, **__: seen.append(os.environ[name]))
     one.set_randomness(seed=1, deterministic=True)
     assert seen == [before or ':4096:8']
+
+
+class _Preprocessed(Plain):
+    def __init__(self):
+        super().__init__()
+        self.data_preprocessor = BaseDataPreprocessor()
+
+
+@pytest.mark.parametrize(('device', 'beside'), [('cpu', False), ('cuda', True)])
+def test_batches_come_over_beside_the_work_of_a_gpu(tmp_path, monkeypatch, device, beside):
+    built = runner(tmp_path, _Preprocessed(), Identities(num_ids=None))
+    monkeypatch.setattr('mmkd.engine.runner.get_device', lambda: device)
+    built._transfer_beside()
+    assert built._train_dataloader.get('pin_memory', False) is beside
+    assert built.model.data_preprocessor._non_blocking is beside
+    built._train_dataloader['pin_memory'] = False
+    built._transfer_beside()
+    assert built._train_dataloader['pin_memory'] is False, 'the config has the last word'
