@@ -13,9 +13,9 @@ from mmengine.registry import init_default_scope
 from mmkd.datasets import build_cache
 from mmkd.datasets.build_cache import Settings, Sources
 from mmkd.datasets.replay import ReplayDataset
-from mmkd.distill.cache import builder
+from mmkd.distill.cache import builder, live
 from mmkd.distill.cache.builder import Plan
-from mmkd.distill.cache.reader import CacheReader
+from mmkd.distill.cache.manifest import Manifest
 from mmkd.distill.cache.store import exists
 from mmkd.distill.distillers import Distiller
 from mmkd.distill.teachers import CachedTeacher
@@ -163,13 +163,7 @@ def report_lines(path: str) -> List[str]:
     """How near a cache's features are to the teacher's, as it was measured at building."""
     if not exists(path):
         return []
-    lines = []
-    for name, found in CacheReader(path).manifest.report.items():
-        lines.append(
-            f'{name}: cosine {found["cosine"]:.4f} (lowest {found["lowest"]:.4f}), error '
-            f'{found["error"]:.2%}, {found["explained"]:.1%} of the variance'
-        )
-    return lines
+    return live.lines(Manifest.load(path).report)
 
 
 plan = build_cache.plan

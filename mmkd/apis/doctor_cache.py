@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.runner import Runner
 
 from mmkd.datasets.replay import ReplayDataset
+from mmkd.distill.cache import live
 from mmkd.distill.cache.reader import CacheReader
 from mmkd.distill.cache.store import exists
 from mmkd.distill.teachers import CachedTeacher
@@ -51,6 +52,12 @@ def _tell(name: str, teacher: CachedTeacher, section: Section) -> None:
     reader = CacheReader(teacher.path)
     missing, whole = len(reader.missing()), reader.layout.shards
     section.fact('cache', f"{name}: {whole - missing} of {whole} shards in '{teacher.path}'")
+    report = reader.manifest.report
+    section.data.setdefault('cache', {})[name] = report
+    for line in live.lines(report):
+        section.fact('fidelity', f'{name}: {line}')
+    for problem, remedy in live.too_far(teacher.path, report, teacher.threshold):
+        section.warn(problem, remedy)
     if missing:
         add = section.stop if teacher.missing == 'refuse' else section.warn
         add(f'The cache of teacher {name!r} lacks {missing} of {whole} shards.', _BUILD)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmkd.distill.cache import builder
+from mmkd.distill.cache import builder, live
 from mmkd.distill.cache.batches import picture_size
 from mmkd.distill.cache.builder import Builder, Item, Plan, Work
 from mmkd.distill.cache.manifest import EXACT
+from mmkd.distill.cache.warp import variant_of
 from mmkd.distill.distillers.pictures import pictures_for
 from mmkd.errors import MMKDError
 
 from .canvas import CanvasPictures
+from .replay_random import replayed
 
 # Records that are looked at before building: to fit on, and to measure on.
 FIT_SAMPLES = 32
+# Warp mode: training samples that are compared with the live teacher before building.
+LIVE_SAMPLES = 16
+# Of their augmentation. The report of a cache should not be another one every time.
+_LIVE_SEED = 0
 
 
 class Sources(NamedTuple):
@@ -117,9 +126,17 @@ def build(
         size = max(1, min(settings.batch, count // 2))
         groups = [items[first : first + size] for first in range(0, count, size)]
         loaded = _batches(sources, settings, groups, canvas)
-        return builder.fit_codecs(manifest, (_run(teacher, images) for _, images, _ in loaded))
+        codecs, report = builder.fit_codecs(
+            manifest, (_run(teacher, images) for _, images, _ in loaded)
+        )
+        if canvas is not None:
+            for name, found in _measure(sources, settings, canvas, codecs).items():
+                report[name].update(found)
+        return codecs, report
 
     manifest, codecs = builder.begin(teacher.path, planned.manifest, fit)
+    for problem, remedy in live.too_far(teacher.path, manifest.report, teacher.threshold):
+        _warn(f'{problem} {remedy}')
     sources.dataset.remember(teacher.path)
     work = Work(
         teacher.path, manifest.layout, settings.batch, int(settings.start * manifest.layout.shards)
@@ -128,6 +145,38 @@ def build(
         teacher.path, manifest, codecs.to(settings.device), lambda images: _run(teacher, images)
     )
     return maker.run(work, _batches(sources, settings, work, canvas), told)
+
+
+def _measure(
+    sources: Sources, settings: Settings, canvas: Tuple[int, int], codecs: nn.ModuleDict
+) -> Dict[str, Dict[str, float]]:
+    """How near the features will be when training has warped them."""
+    count = min(LIVE_SAMPLES, len(sources.dataset))
+    chosen = np.random.default_rng(_LIVE_SEED).choice(len(sources.dataset), count, replace=False)
+    samples = [int(each) for each in np.sort(chosen)]
+    groups = [samples[first : first + settings.batch] for first in range(0, count, settings.batch)]
+    loader = DataLoader(
+        _Beside(sources.dataset, canvas),
+        batch_sampler=groups,
+        num_workers=settings.workers,
+        collate_fn=list,
+    )
+
+    def drawn() -> Iterator[live.Drawn]:
+        for loaded in loader:
+            pictures, results = zip(*loaded)
+            images, data_samples = _packed(sources, results)
+            yield torch.stack(pictures).to(settings.device), images, data_samples
+
+    # A loader takes its workers' seed from the global generator, which is training's.
+    with replayed(_LIVE_SEED):
+        return live.measure(codecs.to(settings.device), sources.teacher.inner, canvas, drawn())
+
+
+@lru_cache(maxsize=None)
+def _warn(text: str) -> None:
+    """Once for each process: building is tried again while others still build."""
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _run(teacher: Any, images: Any) -> Dict[str, Tensor]:
@@ -176,12 +225,18 @@ def _batches(
 
 
 def _pictures(sources: Sources, results: Sequence[dict]) -> Any:
+    return _packed(sources, results)[0]
+
+
+def _packed(sources: Sources, results: Sequence[dict]) -> Tuple[Any, Sequence[Any]]:
+    """What the teacher sees of a batch, and its data samples."""
     batch: Dict[str, Any] = {
         'inputs': _column([each['inputs'] for each in results]),
         'data_samples': [each['data_samples'] for each in results],
     }
-    inputs = sources.preprocessor(batch, False)['inputs']
-    return pictures_for(sources.teacher, inputs, sources.preprocessor, sources.image_key)
+    batch = sources.preprocessor(batch, False)
+    images = pictures_for(sources.teacher, batch['inputs'], sources.preprocessor, sources.image_key)
+    return images, batch['data_samples']
 
 
 def _column(values: List[Any]) -> Any:
@@ -213,6 +268,23 @@ class _Drawn(Dataset):
                 'transform.'
             )
         return item, results
+
+
+class _Beside(Dataset):
+    """Numbers of samples to pictures on the canvas, (3, h, w), and samples as training draws them.
+
+    The picture is turned over where augmentation has turned the sample over. A sample is drawn
+    alike in every process.
+    """
+
+    def __init__(self, dataset: Any, canvas: Tuple[int, int]):
+        self.drawn, self.whole = _Drawn(dataset), CanvasPictures(dataset, canvas)
+
+    def __getitem__(self, sample: int) -> Tuple[Tensor, dict]:
+        with replayed(_LIVE_SEED, sample):
+            _, results = self.drawn[sample, 0]
+        _, picture = self.whole[sample, variant_of(results['data_samples'])]
+        return picture, results
 
 
 def _together(loaded: List[Tuple[Item, Any]]) -> Tuple[List[Item], List[Any]]:

@@ -153,6 +153,7 @@ def test_any_config_of_distillation_can_be_cached(data, tmp_path):
     assert '16 x the whole picture and its mirror image = 32 records' in told
     assert '(warp mode, pca-16-int8)' in told
     assert 'of the variance' in told
+    assert 'fidelity  last, warped, against the live teacher: cosine 0.' in told
     told = run(
         *(TOOL, 'configs/kd/fairmot_dinov2_synthetic.py', '--cfg-options', *options(data)),
         expect=1,

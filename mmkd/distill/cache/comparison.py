@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-import torch
-from mmengine.logging import print_log
+from mmengine.logging import MessageHub, print_log
 from torch import Tensor
 
 from mmkd.errors import MMKDError
 
 from ..images import valid_mask, valid_quads
 from .batches import Images, picture_size
-from .fidelity import Fidelity, compare, summarise
+from .fidelity import Fidelity, compare, put_together
 from .manifest import WARP, Manifest
 
 # What rounding of weights, and a library's other way to add, may add to what was measured when
 # the cache was built.
 _SLACK = 0.02
 
+# Against features that are too far from the live ones once they are warped.
+REMEDY = "A larger canvas=, a storage= that keeps more, weaker augmentation, or mode='exact' helps."
+
 
 class Comparison:
     """Collects pictures until there are enough, and then judges.
+
+    What it found is printed, and put into the run's message hub as ``cache/<path>/<feature>``.
 
     Args:
         path: The cache's folder, for messages.
@@ -59,26 +63,33 @@ class Comparison:
                 self._parts.setdefault(name, []).append(found)
         self.left -= samples
         if self.left <= 0:
-            for name, parts in self._parts.items():
-                whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-                self._judge(name, summarise(whole))
+            found = {name: put_together(parts) for name, parts in self._parts.items()}
             self._parts = {}
+            # All of them, before one of them may be refused.
+            for name, near in found.items():
+                self._tell(name, near)
+            for name, near in found.items():
+                self._judge(name, near)
 
-    def _judge(self, name: str, found: Fidelity) -> None:
+    def _tell(self, name: str, found: Fidelity) -> None:
         print_log(
             f"The cache '{self.path}' against the live teacher, {name!r} of the first pictures of "
             f'this training: {found}.',
             logger='current',
         )
+        # A runner writes its hub into every checkpoint; without one nobody reads it.
+        hub = MessageHub.get_current_instance()
+        hub.update_info(f'cache/{self.path}/{name}', dict(found._asdict()))
+
+    def _judge(self, name: str, found: Fidelity) -> None:
         built = self.manifest.report.get(name, {})
         if self.manifest.mode == WARP:
             # Not "<": a cosine may be NaN.
             if not found.cosine >= self.threshold:
                 raise MMKDError(
                     f"The cache '{self.path}' is too far from the live teacher: the mean cosine "
-                    f'of {name!r} is {found.cosine:.4f}, below threshold={self.threshold:g}. A '
-                    'larger canvas=, a storage= that keeps more, weaker augmentation, or '
-                    "mode='exact' helps."
+                    f'of {name!r} is {found.cosine:.4f}, below threshold={self.threshold:g}. '
+                    + REMEDY
                 )
             return
         error = built.get('error', 0.0)

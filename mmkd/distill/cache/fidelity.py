@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -51,6 +51,13 @@ def compare(stored: Tensor, live: Tensor, mask: Optional[Tensor] = None) -> Dict
         'square': ((a - b).square().sum(1) * weight).sum(1),
         'norm': (b.square().sum(1) * weight).sum(1),
     }
+
+
+def put_together(batches: Sequence[Dict[str, Tensor]]) -> Fidelity:
+    """Args:
+    batches: Of :func:`compare`, one or more.
+    """
+    return summarise({key: torch.cat([part[key] for part in batches]) for key in batches[0]})
 
 
 def summarise(parts: Dict[str, Tensor]) -> Fidelity:

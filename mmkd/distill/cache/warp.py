@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -35,6 +35,55 @@ def canvas_matrix(shape: Sequence[int], canvas: Sequence[int], mirrored: bool) -
     return matrix
 
 
+def variant_of(sample: Any) -> int:
+    """Which picture of a sample has the features to move: :data:`PLAIN` or :data:`MIRRORED`.
+
+    Args:
+        sample: As :func:`sampling_matrices` reads it.
+
+    Raises:
+        MMKDError: It does not say where the picture went.
+    """
+    return MIRRORED if _is_mirrored(_placement(sample)[0]) else PLAIN
+
+
+def move(
+    features: Dict[str, Tensor],
+    teacher: Any,
+    canvas: Sequence[int],
+    size: Tuple[int, int],
+    data_samples: Sequence[Any],
+) -> Dict[str, Tensor]:
+    """Features of canvases, where and as large as the teacher would give them for the inputs.
+
+    Args:
+        features: Decoded, one row for each sample: (N, C, h, w), or (N, C), which do not move.
+        teacher: Its ``extent``, ``target_size`` and ``strides`` are read.
+        canvas: (h, w) in pixels.
+        size: (H, W) of the student's input.
+        data_samples: See :func:`sampling_matrices`.
+
+    Returns:
+        Maps (N, C, h', w') in float32, vectors as they are.
+
+    Raises:
+        MMKDError: The data samples do not say where the pictures went.
+    """
+    if all(value.dim() != 4 for value in features.values()):
+        return features
+    matrices = sampling_matrices(
+        data_samples, canvas, teacher.extent(canvas), size, teacher.extent(size)
+    )
+    target = teacher.target_size(size)
+    out = {}
+    for name, value in features.items():
+        if value.dim() == 4:
+            grid = tuple(-(-side // teacher.strides[name]) for side in target)
+            value = warp(value, matrices, grid)
+        out[name] = value
+    return out
+
+
 def sampling_matrices(
     data_samples: Sequence[Any], canvas: Sequence[int], source: Size, size: Size, target: Size
 ) -> np.ndarray:
@@ -56,17 +105,8 @@ def sampling_matrices(
     to_input = _from_unit(target)
     to_unit = np.linalg.inv(_from_unit(source))
     for number, sample in enumerate(data_samples):
-        meta = sample.metainfo
-        matrix, shape = meta.get('homography_matrix'), meta.get('ori_shape')
-        if matrix is None or shape is None:
-            raise MMKDError(
-                'A cache in warp mode moves features as augmentation moved the picture, but the '
-                "data samples' metainfo has no homography_matrix and ori_shape. mmkd's transforms "
-                'record the first; PackTrackInputs must have both in its meta_keys.'
-            )
-        matrix = np.asarray(matrix, np.float64)
-        mirrored = bool(np.linalg.det(matrix[:2, :2]) < 0)
-        to_canvas = canvas_matrix(shape[:2], canvas, mirrored)
+        matrix, shape = _placement(sample)
+        to_canvas = canvas_matrix(shape, canvas, _is_mirrored(matrix))
         out[number] = (to_unit @ to_canvas @ np.linalg.inv(matrix) @ to_input)[:2]
     return out
 
@@ -92,6 +132,23 @@ def warp(features: Tensor, matrices: np.ndarray, grid: Tuple[int, int]) -> Tenso
         return F.grid_sample(
             features.float(), places, mode='bilinear', padding_mode='border', align_corners=False
         )
+
+
+def _placement(sample: Any) -> Tuple[np.ndarray, Sequence[int]]:
+    """(3, 3), original pixels to input pixels, and (h, w) of the original."""
+    meta = sample.metainfo
+    matrix, shape = meta.get('homography_matrix'), meta.get('ori_shape')
+    if matrix is None or shape is None:
+        raise MMKDError(
+            'A cache in warp mode moves features as augmentation moved the picture, but the '
+            "data samples' metainfo has no homography_matrix and ori_shape. mmkd's transforms "
+            'record the first; PackTrackInputs must have both in its meta_keys.'
+        )
+    return np.asarray(matrix, np.float64), shape[:2]
+
+
+def _is_mirrored(matrix: np.ndarray) -> bool:
+    return bool(np.linalg.det(matrix[:2, :2]) < 0)
 
 
 def _from_unit(size: Size) -> np.ndarray:

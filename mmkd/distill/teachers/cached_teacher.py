@@ -18,7 +18,7 @@ from ..cache.comparison import Comparison, masks_of
 from ..cache.manifest import EXACT, MODES, WARP, Manifest, differences, refuse
 from ..cache.record import FIELD, StoredRecord
 from ..cache.store import exists, load_codecs
-from ..cache.warp import sampling_matrices, warp
+from ..cache.warp import move
 from .fingerprint import Fingerprint
 from .runtime import Pending
 from .teacher import Teacher
@@ -266,25 +266,15 @@ class CachedTeacher(Teacher):
             return {}
         device = batches.device_of(images)
         ready = [records[n] for n in usable]
-        out = {}
-        matrices = None
-        for name in self._requested:
-            value = self.codecs[name].decode(batches.gather(ready, name, device))
-            if self.mode == WARP and value.dim() == 4:
-                size = batches.picture_size(images)
-                if matrices is None:
-                    matrices = sampling_matrices(
-                        [data_samples[n] for n in usable],
-                        self.manifest.canvas,
-                        self.extent(self.manifest.canvas),
-                        size,
-                        self.extent(size),
-                    )
-                target = self.target_size(size)
-                grid = tuple(-(-side // self.strides[name]) for side in target)
-                value = warp(value, matrices, grid)
-            out[name] = value
-        return out
+        stored = {
+            name: self.codecs[name].decode(batches.gather(ready, name, device))
+            for name in self._requested
+        }
+        if self.mode != WARP:
+            return stored
+        samples = [data_samples[n] for n in usable]
+        size = batches.picture_size(images)
+        return move(stored, self.inner, self.manifest.canvas, size, samples)
 
     def _mixed(
         self,

@@ -59,6 +59,7 @@ class Run:
     ):
         kwargs.setdefault('missing', 'build')
         pipeline = kwargs.pop('pipeline', PIPELINE)
+        self.pictures, self.pipeline = pictures, pipeline
         self.teacher = MODELS.build(
             dict(
                 type='mmkd.CachedTeacher',
