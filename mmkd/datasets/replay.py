@@ -13,7 +13,7 @@ from torch import nn
 from mmkd.distill.cache.manifest import EXACT, MODES, differences, refuse
 from mmkd.distill.cache.reader import CacheReader
 from mmkd.distill.cache.record import FIELD, StoredRecord
-from mmkd.distill.cache.warp import MIRRORED, PLAIN
+from mmkd.distill.cache.warp import variant_of
 from mmkd.errors import MMKDError, nearest
 from mmkd.registry import DATASETS
 
@@ -186,9 +186,11 @@ class ReplayDataset:
         sources = Sources(self, teacher, preprocessor, image_key)
         settings = Settings(device=device or torch.device('cpu'), start=start)
         planned = plan(sources, settings)
-        while not build(sources, settings, planned) and CacheReader(teacher.path).missing():
+        build(sources, settings, planned)
+        while CacheReader(teacher.path).missing():
             # The rest is in the hands of other processes; should one die, its part is ours.
             time.sleep(1.0)
+            build(sources, settings, planned)
         self.open(teacher.path)
 
     # Samples.
@@ -240,7 +242,7 @@ class ReplayDataset:
     def _read(self, reader: CacheReader, index: int, variant: int, sample: Any) -> StoredRecord:
         if self.mode == EXACT:
             return reader.read(index, variant)
-        return reader.read(index, MIRRORED if _is_mirrored(sample.metainfo) else PLAIN)
+        return reader.read(index, variant_of(sample))
 
     def get_data_info(self, index: int) -> dict:
         """The data set's."""
@@ -254,20 +256,6 @@ class ReplayDataset:
 
 def _is_config(dataset: Any) -> bool:
     return isinstance(dataset, dict) and 'type' in dataset
-
-
-def _is_mirrored(metainfo: Dict[str, Any]) -> bool:
-    """Whether the picture was turned over on its way to the input."""
-    matrix = metainfo.get('homography_matrix')
-    if matrix is None:
-        raise MMKDError(
-            "mode='warp' needs to know where each picture went: the data samples have no "
-            "homography_matrix. mmkd's own transforms (Letterbox, IdAwareRandomAffine, "
-            "IdAwareRandomFlip) record it; PackTrackInputs must have it in meta_keys. mode='exact' "
-            'does without.'
-        )
-    (a, b), (c, d) = matrix[0][:2], matrix[1][:2]
-    return bool(a * d - b * c < 0)
 
 
 def _equal(first: Any, second: Any) -> bool:

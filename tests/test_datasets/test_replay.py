@@ -1,5 +1,6 @@
 import copy
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,3 +133,27 @@ def test_wrong_options_are_named(pictures):
     unpacked = ReplayDataset(ToyPictures(pictures, PIPELINE[:-1]), mode='warp')
     with pytest.raises(MMKDError, match='must end with a Pack'):
         unpacked[0]
+
+
+def test_building_ends_when_others_are_done_too(pictures, monkeypatch):
+    dataset = ReplayDataset(ToyPictures(pictures))
+    log = []
+    # After its own shard, one is missing that another process builds.
+    missing = iter([[1], [1], []])
+
+    class Reader:
+        def __init__(self, path):
+            pass
+
+        def missing(self):
+            log.append('look')
+            return next(missing)
+
+    module = 'mmkd.datasets.replay'
+    monkeypatch.setattr(f'{module}.plan', lambda *_: None)
+    monkeypatch.setattr(f'{module}.build', lambda *_: log.append('build'))
+    monkeypatch.setattr(f'{module}.CacheReader', Reader)
+    monkeypatch.setattr(f'{module}.time.sleep', lambda _: log.append('wait'))
+    monkeypatch.setattr(dataset, 'open', lambda _: log.append('open'))
+    dataset.build_cache(SimpleNamespace(path='x'), None)
+    assert log == ['build', 'look', *['wait', 'build', 'look'] * 2, 'open']

@@ -25,6 +25,8 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+# How its files begin; decoders of other formats make the whole and then reduce it.
+_JPEG = b'\xff\xd8'
 
 
 @TRANSFORMS.register_module()
@@ -54,7 +56,7 @@ class FusedAugment(BaseTransform):
         clip_border: Whether boxes are cut off at the border.
         flip_prob: See :class:`.flip.IdAwareRandomFlip`.
         pad_val: Fill.
-        reduce: Whether the decoder may reduce.
+        reduce: Whether the decoder of JPEG files may reduce.
         backend_args: Of ``mmengine.fileio``.
 
     Required key: ``img_path``. With ``width`` and ``height``, the picture's, the decoder can
@@ -112,7 +114,7 @@ class FusedAugment(BaseTransform):
         whole = mirrored @ matrix @ fitted.image
         factor = 1
         if picture is None:
-            factor = reduction(whole)
+            factor = reduction(whole) if data[:2].tobytes() == _JPEG else 1
             picture = self._decode(data, factor, results)
             if not _is_of(picture, size, factor):
                 # Turned by its EXIF, or the annotation is wrong of it: what is there counts.

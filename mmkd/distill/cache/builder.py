@@ -133,7 +133,8 @@ def begin(
         if claim.take():
             try:
                 if not exists(path):
-                    codecs, report = fit(manifest)
+                    with claim.kept():
+                        codecs, report = fit(manifest)
                     save_codecs(path, manifest, codecs)
                     # Last: whoever sees the manifest finds everything else.
                     replace(manifest, report=report).save(path)

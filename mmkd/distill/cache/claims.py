@@ -7,9 +7,10 @@ import json
 import os
 import os.path as osp
 import socket
+import threading
 import time
 import uuid
-from typing import Optional
+from typing import Iterator, Optional
 
 from .layout import claim_file
 
@@ -57,6 +58,23 @@ class Claim:
             except FileNotFoundError:
                 # Taken over by somebody who thought this process dead. Both write the same shard.
                 self._mine = False
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Gives signs of life by itself, for work that has no moment to give them."""
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.wait(self.stale_s / 10):
+                self.refresh()
+
+        thread = threading.Thread(target=keep, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def release(self) -> None:
         """Gives the shard up, built or not."""

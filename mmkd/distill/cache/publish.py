@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import os.path as osp
+import stat
 import uuid
 from typing import Any, Callable
 
@@ -21,7 +22,11 @@ def publish(path: str, write: Callable[[str], None]) -> None:
     folder, name = osp.split(path)
     draft = osp.join(folder, f'.{name}.{uuid.uuid4().hex}{_SUFFIX}')
     try:
+        with open(draft, 'xb') as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         write(draft)
+        # As the umask says: safetensors makes files that nobody else may read.
+        os.chmod(draft, mode)
         with open(draft, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(draft, path)

@@ -109,6 +109,18 @@ def test_small_pictures_are_decoded_small(picture, monkeypatch):
     ]
 
 
+def test_other_formats_are_decoded_whole(picture, tmp_path, monkeypatch):
+    file = str(tmp_path / 'same.png')
+    cv2.imwrite(file, cv2.imread(picture))
+    seen = []
+    real = cv2.imdecode
+    monkeypatch.setattr(
+        cv2, 'imdecode', lambda data, flag: (seen.append(flag), real(data, flag))[1]
+    )
+    fused(file, 0, scale_range=(0.8, 0.8), degrees=0, shear=0, translate=0)
+    assert seen == [cv2.IMREAD_COLOR]
+
+
 @pytest.mark.parametrize(('scale', 'factor'), [(1.5, 1), (0.51, 1), (0.5, 2), (0.2, 4), (0.01, 8)])
 def test_no_pixel_is_magnified(scale, factor):
     turn = cv2.getRotationMatrix2D((3, 4), 30, scale)

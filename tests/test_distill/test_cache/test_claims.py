@@ -78,3 +78,20 @@ def test_a_claim_that_was_made_a_moment_ago_may_be_empty(cache):
     assert not claim.take()
     os.utime(claim.file, (time.time() - 601,) * 2)
     assert claim.take()
+
+
+def test_long_work_gives_signs_of_life_by_itself(cache):
+    claim = Claim(cache, 0, stale_s=0.5)
+    assert claim.take()
+    _rewrite(claim, host='elsewhere')
+    long_ago = time.time() - 100
+    with claim.kept():
+        for _ in range(3):
+            os.utime(claim.file, (long_ago, long_ago))
+            deadline = time.time() + 20
+            while os.path.getmtime(claim.file) < long_ago + 50 and time.time() < deadline:
+                time.sleep(0.01)
+            assert os.path.getmtime(claim.file) > long_ago + 50
+    os.utime(claim.file, (long_ago, long_ago))
+    time.sleep(0.2)
+    assert os.path.getmtime(claim.file) == pytest.approx(long_ago, abs=1), 'the work is over'

@@ -1,5 +1,6 @@
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -22,6 +23,21 @@ def test_what_fails_leaves_what_was_there(tmp_path):
         publish(str(file), half)
     assert file.read_text() == '{"a": 1}'
     assert os.listdir(tmp_path) == ['a.json']
+
+
+@pytest.mark.parametrize(('umask', 'mode'), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_others_may_read_what_the_umask_lets_them(tmp_path, umask, mode):
+    def private(draft):
+        with open(draft, 'w') as file:
+            file.write('x')
+        os.chmod(draft, 0o600)
+
+    before = os.umask(umask)
+    try:
+        publish(str(tmp_path / 'shard'), private)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(tmp_path / 'shard').st_mode) == mode
 
 
 def test_a_process_that_is_killed_leaves_no_half_file(tmp_path):

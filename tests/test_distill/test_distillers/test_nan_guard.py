@@ -154,6 +154,19 @@ def test_large_half_precision_maps_do_not_overflow_the_sum():
     assert guard.finish(0, [], 2) is False
 
 
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize('bad', [None, float('nan'), float('inf'), -float('inf')])
+def test_one_number_in_a_large_map_is_enough(dtype, layout, bad):
+    value = torch.full((2, 3, 40, 41), 6e4 if dtype == torch.float16 else 3e33, dtype=dtype)
+    value = value.to(memory_format=layout)
+    if bad is not None:
+        value[1, 2, 7, 40] = bad
+    guard = NaNGuard('skip')
+    guard.watch('a', value)
+    assert guard.finish(0, [], 2) is (bad is not None)
+
+
 def test_copies_have_made_no_step():
     guard = NaNGuard('stop')
     guard.watch('a', torch.tensor(float('nan')))
