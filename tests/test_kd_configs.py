@@ -23,6 +23,7 @@ EXPECTED = {
     'fairmot_dinov2': {'neck'},
     'fairmot_dinov2_cached': {'neck'},
     'fairmot_dinov2_cached-fused': {'neck'},
+    'fairmot_dinov2_cached-fused-bf16': {'neck'},
     'fairmot_dinov2_cached-warp': {'neck'},
     'fairmot_dinov2_pets-s2l1': {'neck'},
     'fairmot_dinov2_synthetic': {'neck'},

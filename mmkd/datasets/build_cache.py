@@ -17,6 +17,7 @@ from mmkd.distill.cache.batches import picture_size
 from mmkd.distill.cache.builder import Builder, Item, Plan, Work
 from mmkd.distill.cache.manifest import EXACT
 from mmkd.distill.cache.warp import variant_of
+from mmkd.distill.copying import copy_beside
 from mmkd.distill.distillers.pictures import pictures_for
 from mmkd.errors import MMKDError
 
@@ -74,6 +75,8 @@ def plan(sources: Sources, settings: Settings) -> Plan:
     dataset, teacher = sources.dataset, sources.teacher
     teacher.inner.load(settings.device)
     sources.preprocessor.to(settings.device)
+    if settings.device.type == 'cuda':
+        copy_beside(sources.preprocessor)
     canvas = _canvas(sources, settings)
     _, images, _ = next(_batches(sources, settings, [[(0, 0)]], canvas, workers=0))
     features = _run(teacher, images)
@@ -207,7 +210,11 @@ def _batches(
         dataset = CanvasPictures(sources.dataset, canvas)
     workers = settings.workers if workers is None else workers
     loader = DataLoader(
-        dataset, batch_sampler=groups, num_workers=workers, collate_fn=_together, pin_memory=False
+        dataset,
+        batch_sampler=groups,
+        num_workers=workers,
+        collate_fn=_together,
+        pin_memory=settings.device.type == 'cuda',
     )
     for items, loaded in loader:
         if sources.teacher.mode != EXACT:

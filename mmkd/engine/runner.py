@@ -8,10 +8,11 @@ from typing import Dict, List, Optional, Tuple, Union
 import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
-from mmengine.model import BaseDataPreprocessor, is_model_wrapper
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmkd.distill.copying import copy_beside
 from mmkd.registry import RUNNERS
 
 from .classes import check_classes
@@ -111,17 +112,12 @@ class TrackRunner(Runner):
         return super().train()
 
     def _transfer_beside(self) -> None:
-        """On a GPU, lets batches come over while it computes: from pinned memory, not waited for.
-
-        mmtrack's preprocessor cannot be told so, and its copies would stop the host in each step.
-        """
+        """On a GPU, lets pinned batches come over while it computes."""
         if not get_device().startswith('cuda'):
             return
         if isinstance(self._train_dataloader, dict):
             self._train_dataloader.setdefault('pin_memory', True)
-        for module in self.model.modules():
-            if isinstance(module, BaseDataPreprocessor):
-                module._non_blocking = True
+        copy_beside(self.model)
 
     def _wrap_training_data(self) -> dict:
         """Makes the training samples such that a cached teacher finds its features.

@@ -19,6 +19,7 @@ from mmkd.errors import MMKDError
 
 from .claims import STALE_S, Claim
 from .codec import Codec, parse_storage, places_of
+from .encoded import Encoded
 from .fidelity import Fidelity, compare, summarise
 from .layout import SHARDS, Layout, make_folders, seal_file, shard_file
 from .manifest import Manifest, differences, refuse
@@ -265,7 +266,8 @@ class Builder:
     ) -> int:
         """Builds what ``work`` gives out.
 
-        The disk is written to in a thread, while the teacher runs on.
+        The disk is written to in a thread, while the teacher runs on; and a GPU's features come
+        over while it runs on the next batch.
 
         Args:
             work: Whose batches these are.
@@ -281,8 +283,8 @@ class Builder:
         written: List[Future] = []
         with ThreadPoolExecutor(1) as disk:
             try:
-                for items, images, pictures in batches:
-                    records += self.encode(images, len(items))
+                for items, encoded, pictures in self._encoded(batches):
+                    records += encoded.records()
                     sizes += pictures
                     work.refresh()
                     number = layout.place(*items[-1]).shard
@@ -303,20 +305,27 @@ class Builder:
                 work.release()
         return len(written)
 
-    def encode(self, images: Any, count: int) -> List[Record]:
-        """Records of a batch.
+    def _encoded(self, batches: Iterable[Batch]) -> Iterator[Tuple[List[Item], Encoded, List]]:
+        """Batches in order, each handed on when the next one has been launched."""
+        ahead: List[Tuple[List[Item], Encoded, List]] = []
+        for items, images, pictures in batches:
+            ahead.append((items, self.encode(images, len(items)), pictures))
+            # On a processor there is nothing to wait for.
+            while ahead and len(ahead) > int(ahead[0][1].is_under_way):
+                yield ahead.pop(0)
+        yield from ahead
+
+    def encode(self, images: Any, count: int) -> Encoded:
+        """Launches a batch.
 
         Args:
             images: Of ``count`` samples.
             count: How many.
         """
-        encoded = {}
         with torch.no_grad():
             features = self.teacher(images)
-            for name, codec in self.codecs.items():
-                value = codec.encode(features[name])
-                encoded[name] = value.unflatten(0, (count, len(value) // count)).cpu()
-        return [{name: value[n] for name, value in encoded.items()} for n in range(count)]
+            found = {name: codec.encode(features[name]) for name, codec in self.codecs.items()}
+        return Encoded(found, count)
 
     def _write(
         self, claim: Claim, number: int, records: List[Record], sizes: List[Tuple[int, int]]
