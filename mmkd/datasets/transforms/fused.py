@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Optional, Tuple
 
 import cv2
@@ -188,11 +189,22 @@ def _is_of(picture: np.ndarray, size: Tuple[int, int], factor: int) -> bool:
 
 
 def _keep_fill(img: np.ndarray, corners: np.ndarray, fill: tuple) -> np.ndarray:
-    """Paints everything outside of the picture in the fill again."""
-    height, width = img.shape[:2]
-    mask = np.zeros((height, width), np.uint8)
+    """Paints everything outside of the picture in the fill again.
+
+    Args:
+        img: (H, W, 3) uint8, which is changed.
+        corners: (4, 2), the picture's, in pixels of ``img``.
+        fill: A value for each channel.
+    """
+    mask = np.full(img.shape[:2], 255, np.uint8)
     # In sixteenths of a pixel, between centres.
-    cv2.fillConvexPoly(mask, np.round((corners - 0.5) * 16).astype(np.int32), 255, shift=4)
-    out = np.empty_like(img)
-    out[:] = fill
-    return cv2.copyTo(img, mask, out)
+    cv2.fillConvexPoly(mask, np.round((corners - 0.5) * 16).astype(np.int32), 0, shift=4)
+    # Only what is outside is written, from a picture that is made once.
+    return cv2.copyTo(_filled(img.shape, tuple(fill)), mask, img)
+
+
+@lru_cache(maxsize=4)
+def _filled(shape: Tuple[int, int, int], fill: tuple) -> np.ndarray:
+    picture = np.empty(shape, np.uint8)
+    picture[:] = fill
+    return picture
