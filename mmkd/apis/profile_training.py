@@ -166,7 +166,7 @@ class _ProfileHook(Hook):
         _instrument_model(self.parts, model)
         _instrument_update(self.parts, runner, model)
         for hook in runner.hooks:
-            if hook is not self:
+            if not isinstance(hook, (_ProfileHook, _LastHook)):
                 for method in ('before_train_iter', 'after_train_iter'):
                     self.parts.around(hook, method, f'hook: {type(hook).__name__}')
         loop.dataloader = self._limited = _Limited(loop.dataloader, self)
