@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 
 from mmkd.distill import Distiller, Teacher
 from mmkd.errors import MMKDError, nearest
@@ -171,6 +171,10 @@ def bare_distiller(cfg: Config, arm: Arm = BASE[2], random_teacher: bool = False
         raise MMKDError('The config has no model.')
     model = copy.deepcopy(cfg.model.to_dict())
     several = model.get('teachers')
+    if several:
+        model['teachers'] = several = {name: _live(each) for name, each in several.items()}
+    elif model.get('teacher'):
+        model['teacher'] = _live(model['teacher'])
     for options in several.values() if several else [model.get('teacher') or {}]:
         options.update(arm.teacher)
         # The student's own average has no weights to read.
@@ -197,6 +201,18 @@ def bare_distiller(cfg: Config, arm: Arm = BASE[2], random_teacher: bool = False
             'as those in configs/kd.'
         )
     return distiller
+
+
+def _live(teacher: Dict[str, Any]) -> Dict[str, Any]:
+    """What a cached teacher wraps: batches that a benchmark makes are in no cache."""
+    if teacher.get('type') not in ('mmkd.CachedTeacher', 'CachedTeacher'):
+        return teacher
+    print_log(
+        f"The teacher of the cache '{teacher.get('path')}' is timed live; "
+        'tools/analysis_tools/benchmark_cache.py times the cache.',
+        logger='current',
+    )
+    return teacher['teacher']
 
 
 def set_progress(step: int) -> None:

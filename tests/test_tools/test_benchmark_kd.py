@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from mmkd.apis import benchmark_memory
+from mmkd.apis import benchmark_arms, benchmark_memory
 from mmkd.apis.benchmark_arms import KD, STUDENT, TEACHER, bare_distiller, make_arms
 from mmkd.apis.benchmark_kd import Runner, Settings, benchmark, peak_of, summarise
 from mmkd.apis.benchmark_sync import syncs
@@ -115,6 +115,25 @@ def test_arms_of_a_config(config, settings):
     on_gpu = [arm.name for arm in make_arms(settings().read(), plain, 'cuda', 1)]
     assert {'stream', 'dtype=fp16'} <= set(on_gpu)
     assert 'micro-batch=1' not in on_gpu
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_the_teacher_of_a_cache_is_timed_live(settings, tmp_path, monkeypatch, several):
+    told = []
+    monkeypatch.setattr(benchmark_arms, 'print_log', lambda text, **_: told.append(text))
+    cfg = settings().read()
+    cached = dict(type='mmkd.CachedTeacher', teacher=TEACHER_CFG, path=str(tmp_path / 'cache'))
+    if several:
+        cfg.model.teachers, cfg.model.teacher = dict(a=cached, b=TEACHER_CFG), None
+        cfg.model.distill = [dict(student='neck', teacher=f'{n}.block_1', name=n) for n in 'ab']
+    else:
+        cfg.model.teacher = cached
+    found = bare_distiller(cfg, random_teacher=True)
+    assert {type(teacher).__name__ for teacher in found.teachers.values()} == {'DINOv2Teacher'}
+    assert len(found.teachers) == 1 + several
+    assert all(teacher.is_random for teacher in found.teachers.values())
+    assert len(told) == 1
+    assert 'benchmark_cache.py times the cache' in told[0]
 
 
 def _runner(settings, name):
