@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from contextlib import contextmanager
@@ -10,7 +11,10 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import is_model_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from mmkd.errors import MMKDError
@@ -122,11 +126,21 @@ def profile(
         # Before all others, so that their own work is counted.
         runner.register_hook(look, priority='HIGHEST')
         runner.register_hook(_LastHook(look), priority='LOWEST')
-        runner.train()
-        for handler in list(runner.logger.handlers):
-            # Its file goes with the folder.
-            handler.close()
+        try:
+            runner.train()
+        finally:
+            _forget(runner)
     return look.found()
+
+
+def _forget(runner: Any) -> None:
+    """Whoever asks for the current logger next must not get one whose folder is gone."""
+    for handler in list(runner.logger.handlers):
+        runner.logger.removeHandler(handler)
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
+        manager._instance_dict.pop(runner.experiment_name, None)
 
 
 def _shortened(cfg: Config, folder: str, iterations: int) -> Config:

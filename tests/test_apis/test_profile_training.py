@@ -3,7 +3,8 @@ import time
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, MMLogger, print_log
+from mmengine.visualization import Visualizer
 
 from mmkd.apis.profile_training import LOADING, Parts, profile
 from mmkd.errors import MMKDError
@@ -130,6 +131,14 @@ def test_an_iteration_in_parts(config, tmp_path, monkeypatch):
     assert found.shares['teacher'] * found.seconds > 0.049
     assert found.shares['backward'] * found.seconds < 0.049
     assert not (tmp_path / 'never').exists()
+    # Nobody gets a logger whose file is gone, nor a hub of a training that was none.
+    for manager in (MMLogger, MessageHub, Visualizer):
+        assert not any(name.startswith('profile_') for name in manager._instance_dict)
+    assert not any(
+        getattr(handler, 'stream', '') is None
+        for handler in MMLogger.get_current_instance().handlers
+    )
+    print_log('still there', logger='current')
 
 
 def test_a_student_without_a_teacher_and_workers(config):

@@ -206,9 +206,10 @@ class Work:
         count = self.layout.shards
         for step in range(count):
             number = (self.start + step) % count
-            if self._is_built(number):
-                continue
             claim = Claim(self.path, number)
+            if self._is_built(number):
+                claim.sweep()
+                continue
             if not claim.take():
                 continue
             if self._is_built(number):

@@ -41,14 +41,20 @@ class Claim:
             return True
         if not self._is_stale():
             return False
+        self._bury()
+        return self._make()
+
+    def sweep(self) -> None:
+        """Removes what a process left that died between finishing and giving its claim back."""
+        if osp.exists(self.file) and self._is_stale():
+            self._bury()
+
+    def _bury(self) -> None:
         # Of all that see a dead claim, one moves it away.
         grave = f'{self.file}.{uuid.uuid4().hex}'
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.rename(self.file, grave)
-        except FileNotFoundError:
-            return self._make()
-        os.unlink(grave)
-        return self._make()
+            os.unlink(grave)
 
     def refresh(self) -> None:
         """A sign of life."""

@@ -1,5 +1,7 @@
+import json
 import os
 import shutil
+import socket
 import time
 from dataclasses import replace
 
@@ -73,6 +75,15 @@ def test_every_record_is_in_its_place(tmp_path):
     _check(tmp_path)
     assert verify(str(tmp_path)) == {}
     assert _build(tmp_path) == 0
+
+
+def test_claims_that_outlived_their_shards_are_swept(tmp_path):
+    _build(tmp_path)
+    # As if it had been killed between the shard's seal and giving the claim back.
+    left = tmp_path / 'shards' / '000002.claim'
+    left.write_text(json.dumps({'host': socket.gethostname(), 'pid': 2**22 + 1}))
+    assert _build(tmp_path) == 0
+    assert not left.exists()
 
 
 def test_builders_share_the_work(tmp_path):

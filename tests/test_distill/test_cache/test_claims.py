@@ -95,3 +95,17 @@ def test_long_work_gives_signs_of_life_by_itself(cache):
     os.utime(claim.file, (long_ago, long_ago))
     time.sleep(0.2)
     assert os.path.getmtime(claim.file) == pytest.approx(long_ago, abs=1), 'the work is over'
+
+
+def test_what_a_dead_process_left_is_swept(cache):
+    claim = Claim(cache, 0)
+    claim.sweep()
+    assert claim.take()
+    Claim(cache, 0).sweep()
+    assert os.path.exists(claim.file), 'its owner lives'
+    _rewrite(claim, host='elsewhere')
+    Claim(cache, 0).sweep()
+    assert os.path.exists(claim.file), 'it may live elsewhere'
+    os.utime(claim.file, (time.time() - 601,) * 2)
+    Claim(cache, 0).sweep()
+    assert not os.listdir(os.path.dirname(claim.file))
