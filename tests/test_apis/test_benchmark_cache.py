@@ -1,6 +1,5 @@
 import pytest
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 
 from mmkd.apis.benchmark_cache import Settings, benchmark
 from mmkd.datasets.replay import ReplayDataset
@@ -10,14 +9,7 @@ from mmkd.registry import MODELS
 from ..replay_toy import draw_pictures
 from ..test_distill import toys
 
-
-@pytest.fixture(autouse=True)
-def _hub_stays():
-    info = MessageHub.get_current_instance().runtime_info
-    before = dict(info)
-    yield
-    info.clear()
-    info.update(before)
+pytestmark = pytest.mark.usefixtures('progress_stays')
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 import runpy
-import time
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 
+from mmkd.apis import benchmark_training
 from mmkd.apis.benchmark_training import Settings, Training, benchmark
 from mmkd.distill.teachers import CachedTeacher
 from mmkd.errors import MMKDError
@@ -15,31 +14,32 @@ from ..replay_toy import ColourTeacher, draw_pictures
 from ..test_distill import toys
 from ..test_end_to_end import REPO
 
+pytestmark = pytest.mark.usefixtures('progress_stays')
+
 TOOL = 'tools/analysis_tools/benchmark_training.py'
 
 
-@pytest.fixture(autouse=True)
-def _hub_stays():
-    info = MessageHub.get_current_instance().runtime_info
-    before = dict(info)
-    yield
-    info.clear()
-    info.update(before)
-
-
 @MODELS.register_module(force=True)
-class SlowTeacher(ColourTeacher):
+class TickingTeacher(ColourTeacher):
+    """Moves the clock of a test."""
+
+    clock = None
+
+    def __init__(self, seconds, **kwargs):
+        super().__init__(**kwargs)
+        self.seconds = seconds
+
     def extract(self, x):
-        time.sleep(0.05)
+        self.clock.now += self.seconds
         return super().extract(x)
 
 
-def config(tmp_path, teacher='mmkd.ColourTeacher', **more):
+def config(tmp_path, teacher=None, **more):
     root = tmp_path / 'pictures'
     if not root.exists():
         draw_pictures(root)
     model = toys.config(
-        teacher=dict(type=teacher),
+        teacher=teacher or dict(type='mmkd.ColourTeacher'),
         distill=[dict(student='neck[0]', teacher='map')],
         mask=False,
     )
@@ -56,13 +56,19 @@ def config(tmp_path, teacher='mmkd.ColourTeacher', **more):
     )
 
 
-def test_what_one_arm_does_more_shows(tmp_path):
-    arms = dict(slow=config(tmp_path, 'mmkd.SlowTeacher'), plain=config(tmp_path))
+def test_what_one_arm_does_more_shows(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(TickingTeacher, 'clock', clock)
+    monkeypatch.setitem(benchmark_training.CLOCKS, 'wall', clock)
+    arms = {
+        name: config(tmp_path, dict(type='mmkd.TickingTeacher', seconds=seconds))
+        for name, seconds in (('slow', 3), ('fast', 1))
+    }
     found = benchmark(arms, Settings(rounds=3, batch=1))
-    assert list(found) == ['slow', 'plain']
-    assert found['slow']['speed'] == 1
-    assert found['plain']['speed'] > 1.3
-    assert found['slow']['seconds'] - found['plain']['seconds'] > 0.04
+    assert list(found) == ['slow', 'fast']
+    assert found['slow'] == dict(seconds=pytest.approx(3, rel=0.01), speed=1)
+    assert found['fast'] == dict(
+        seconds=pytest.approx(1, rel=0.01), speed=pytest.approx(3, rel=0.01)
+    )
 
 
 def test_an_iteration_is_one_of_training(tmp_path):
