@@ -72,16 +72,21 @@ def options(data):
     ]
 
 
+def draw_sets(folder, frames, size):
+    """Sets of drawn sequences, name to number of frames, of pictures (width, height)."""
+    for seed, (name, count) in enumerate(frames.items()):
+        run(
+            *('tools/dataset_converters/make_synthetic_mot.py', folder, '--name', name),
+            *('--sequences', 1, '--frames', count, '--walkers', 4, '--seed', seed),
+            *('--size', f'{size[0]}x{size[1]}'),
+        )
+    return folder
+
+
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
-    for seed, (name, frames) in enumerate(FRAMES.items()):
-        run(
-            *('tools/dataset_converters/make_synthetic_mot.py', folder, '--name', name),
-            *('--sequences', 1, '--frames', frames, '--walkers', 4, '--seed', seed),
-            *('--size', f'{SIZE[0]}x{SIZE[1]}'),
-        )
-    return folder
+    return draw_sets(folder, FRAMES, SIZE)
 
 
 @pytest.fixture(scope='module')

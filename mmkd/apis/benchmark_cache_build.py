@@ -16,7 +16,7 @@ from mmkd.datasets import build_cache
 from mmkd.datasets.build_cache import Settings as BuildSettings
 from mmkd.errors import MMKDError
 
-from .cache_teacher import jobs
+from .cache_teacher import only_job
 
 
 class Settings(NamedTuple):
@@ -52,12 +52,11 @@ def benchmark(cfg: Config, settings: Settings) -> Dict[str, float]:
         the build's rate over the bare teacher's within a round.
 
     Raises:
-        MMKDError: There are fewer than two batches to build.
+        MMKDError: It has several cached teachers; there are fewer than two batches to build.
     """
     if min(settings.rounds, settings.batch) < 1:
         raise MMKDError('A benchmark of building takes 1 or more rounds and pictures.')
-    (job,) = jobs(cfg)
-    sources = job.sources
+    sources = only_job(cfg).sources
     building = BuildSettings(settings.batch, settings.workers, device=torch.device(settings.device))
     folder = tempfile.mkdtemp(prefix='mmkd_cache_', dir=settings.scratch)
     bare: List[float] = []
@@ -99,13 +98,13 @@ def _built(sources: Any, settings: BuildSettings, planned: Any) -> float:
 
 
 def _teacher_alone(sources: Any, settings: BuildSettings, manifest: Any) -> float:
-    """Seconds a picture, of pictures that are there already; nothing is kept of its features."""
+    """Seconds a record, of pictures that are there already; nothing is kept of its features."""
     layout = manifest.layout
     items = [divmod(number, layout.variants) for number in range(settings.batch)]
     batches = build_cache._batches(sources, settings, [items], manifest.canvas, workers=0)
-    # Of different sizes they come one by one.
-    _, images, _ = next(iter(batches))
-    count = len(images) if torch.is_tensor(images) else len(next(iter(images.values())))
+    # Of different sizes they come one by one; a clip's sample has several pictures.
+    some, images, _ = next(iter(batches))
+    count = len(some)
     times = max(layout.records // count - 1, 1)
     with torch.no_grad():
         build_cache._run(sources.teacher, images)

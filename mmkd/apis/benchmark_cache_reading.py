@@ -16,7 +16,7 @@ from mmkd.datasets.replay import ReplayDataset
 from mmkd.distill.cache.layout import shard_file
 from mmkd.errors import MMKDError
 
-from .cache_teacher import jobs
+from .cache_teacher import only_job
 
 PLAIN, READING, ALONE, COLD = 'samples', 'samples and records', 'records', 'records, from the disk'
 
@@ -51,13 +51,13 @@ def benchmark(cfg: Config, settings: Settings) -> Dict[int, Dict[str, Dict[str, 
         them; where it cannot be told, they are left out. A disk may have a memory of its own.
 
     Raises:
-        MMKDError: There is no cache, or it is not complete.
+        MMKDError: It has several cached teachers; there is no cache, or it is not complete.
     """
     if min(settings.rounds, settings.batch, settings.samples, *settings.workers) < 0 or not (
         settings.rounds and settings.batch and settings.samples
     ):
         raise MMKDError('A benchmark of reading takes 1 or more rounds, samples and workers.')
-    (job,) = jobs(cfg)
+    job = only_job(cfg)
     dataset: ReplayDataset = job.sources.dataset
     dataset.full_init()
     if job.path not in dataset._readers:

@@ -93,6 +93,21 @@ def jobs(cfg: Config, wrap: Optional[Dict[str, Any]] = None) -> List[Job]:
     ]
 
 
+def only_job(cfg: Config) -> Job:
+    """The cache of a config that has one.
+
+    Raises:
+        MMKDError: It has several, or none.
+    """
+    found = jobs(cfg)
+    if len(found) > 1:
+        raise MMKDError(
+            f'This looks at one cache, but the config has {len(found)} cached teachers: '
+            f'{", ".join(job.name for job in found)}. Leave one of them in.'
+        )
+    return found[0]
+
+
 def _wrapped(model_cfg: Dict[str, Any], wrap: Dict[str, Any]) -> Dict[str, Any]:
     teacher = model_cfg.get('teacher')
     if not isinstance(teacher, dict):

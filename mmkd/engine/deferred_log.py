@@ -20,7 +20,11 @@ class Held:
     """
 
     def __init__(self, outputs: Dict[str, Any]):
-        self._plain = dict(outputs)
+        # Detached, or a step's graph would live on through the next one.
+        self._plain = {
+            name: value.detach() if torch.is_tensor(value) else value
+            for name, value in outputs.items()
+        }
         self._event: Optional[torch.cuda.Event] = None
         self._host: Optional[Tensor] = None
         self._names = [
@@ -30,7 +34,7 @@ class Held:
         ]
         if self._names:
             # float64 holds whatever type they have.
-            values = [outputs[name].detach().reshape(()).double() for name in self._names]
+            values = [self._plain[name].reshape(()).double() for name in self._names]
             stacked = torch.stack(values)
             self._host = torch.empty(len(values), dtype=torch.float64, pin_memory=True)
             self._host.copy_(stacked, non_blocking=True)

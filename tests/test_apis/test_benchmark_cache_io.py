@@ -89,6 +89,16 @@ def test_building_with_a_worker(config):
     assert benchmark_cache_build.benchmark(config, settings)['throughput'] > 0
 
 
+def test_one_cache_at_a_time(config):
+    teacher = config.model.teacher
+    config.model.teacher = None
+    config.model.teachers = {name: dict(teacher, path=f'{teacher.path}_{name}') for name in 'ab'}
+    config.model.distill = [dict(student='neck[0]', teacher=f'{n}.map', name=n) for n in 'ab']
+    for module in (benchmark_cache_build, benchmark_cache_reading):
+        with pytest.raises(MMKDError, match='one cache, but the config has 2 .* a, b. Leave one'):
+            module.benchmark(config, module.Settings())
+
+
 def test_too_little_to_build(config):
     with pytest.raises(MMKDError, match='12 records to build, which make no two batches of 7'):
         benchmark_cache_build.benchmark(config, benchmark_cache_build.Settings(batch=7))

@@ -116,6 +116,13 @@ def test_numbers_of_the_host_are_held_as_they_are():
     assert read['b'] == 2.5
 
 
+def test_a_graph_is_not_held():
+    weight = torch.ones((), requires_grad=True)
+    read = Held(dict(loss=weight * 2)).read()
+    assert read['loss'].grad_fn is None
+    assert read['loss'] == 2
+
+
 @needs_cuda
 def test_numbers_of_a_gpu_come_without_waiting():
     outputs = dict(a=torch.tensor(1.5, device='cuda'), b=3, c=torch.ones(1, device='cuda').half())

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from ..test_end_to_end import REPO, options, run, scalars
+from ..test_end_to_end import REPO, draw_sets, options, run, scalars
 
 TOOL = 'tools/cache_teacher.py'
 FRAMES, VARIANTS, SHARDS = 16, 4, 16
@@ -18,13 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
-    for seed, (name, frames) in enumerate({'train': FRAMES, 'val': 2}.items()):
-        run(
-            *('tools/dataset_converters/make_synthetic_mot.py', folder, '--name', name),
-            *('--sequences', 1, '--frames', frames, '--walkers', 4, '--seed', seed),
-            *('--size', '160x96'),
-        )
-    return folder
+    return draw_sets(folder, {'train': FRAMES, 'val': 2}, (160, 96))
 
 
 @pytest.fixture(scope='module')

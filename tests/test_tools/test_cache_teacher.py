@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ..test_end_to_end import REPO, is_stock, openmmlab_tool, options, run
+from ..test_end_to_end import REPO, draw_sets, is_stock, openmmlab_tool, options, run
 
 TOOL = 'tools/cache_teacher.py'
-SIZE = '160x96'
+SIZE = (160, 96)
 FRAMES = 16
 
 pytestmark = pytest.mark.slow
@@ -22,13 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
-    for seed, (name, frames) in enumerate({'train': FRAMES, 'val': 2}.items()):
-        run(
-            *('tools/dataset_converters/make_synthetic_mot.py', folder, '--name', name),
-            *('--sequences', 1, '--frames', frames, '--walkers', 4, '--seed', seed),
-            *('--size', SIZE),
-        )
-    return folder
+    return draw_sets(folder, {'train': FRAMES, 'val': 2}, SIZE)
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ..test_end_to_end import REPO, openmmlab_tool, options, run, scalars
+from ..test_end_to_end import REPO, draw_sets, openmmlab_tool, options, run, scalars
 
 SCALE = (160, 96)
 FRAMES, VARIANTS, EPOCHS = 16, 2, 4
@@ -16,13 +16,7 @@ pytestmark = pytest.mark.slow
 def data(tmp_path_factory):
     """Four times as wide as what the student sees, so that the decoder leaves something out."""
     folder = tmp_path_factory.mktemp('data')
-    for seed, (name, frames) in enumerate({'train': FRAMES, 'val': 2}.items()):
-        run(
-            *('tools/dataset_converters/make_synthetic_mot.py', folder, '--name', name),
-            *('--sequences', 1, '--frames', frames, '--walkers', 4, '--seed', seed),
-            *('--size', f'{4 * SCALE[0]}x{4 * SCALE[1]}'),
-        )
-    return folder
+    return draw_sets(folder, {'train': FRAMES, 'val': 2}, (4 * SCALE[0], 4 * SCALE[1]))
 
 
 @pytest.fixture(scope='module')
